@@ -1,0 +1,1 @@
+//! Units, cosmology, periodic box, particles, maps, cubes, clouds and seeded randomness of halocast

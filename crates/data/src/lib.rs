@@ -1,0 +1,1 @@
+//! Simulation and survey files (IllustrisTNG, CAMELS, npy, FITS) as halocast core types

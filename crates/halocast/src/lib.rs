@@ -1,0 +1,1 @@
+//! Generative models for hydrodynamical simulations: load, project, train, sample, judge

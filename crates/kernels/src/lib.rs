@@ -1,0 +1,1 @@
+//! Candle custom operations with gradients, and the network layers made of them

@@ -1,0 +1,1 @@
+//! Particles to maps, cubes and clouds, and their augmentation

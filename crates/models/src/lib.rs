@@ -1,0 +1,1 @@
+//! Generative models for fields: networks, objectives and samplers that compose

@@ -1,0 +1,1 @@
+//! Summary statistics of maps, cubes and clouds, and the comparison of two ensembles

@@ -1,0 +1,1 @@
+//! Optimisers, moving averages, checkpoints and resumable training

@@ -1,0 +1,1 @@
+//! The programs of halocast share the code of this small library.
