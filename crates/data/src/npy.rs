@@ -1,0 +1,601 @@
+//! NumPy's `.npy` format: whole arrays, and one item at a time of arrays larger than memory.
+//!
+//! # Source
+//! NumPy enhancement proposal 1 and `numpy.lib.format`: versions 1, 2 and 3.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use halocast_core::write_whole;
+use ndarray::{ArrayBase, ArrayD, Data, Dimension, IxDyn, ShapeBuilder};
+
+use crate::{Error, Result};
+use sealed::Kind;
+
+/// Longest header that is believed: numpy itself stops at 10,000 characters unless told otherwise.
+const HEADER_LIMIT: u64 = 1 << 20;
+/// Bytes decoded at a time.
+const BLOCK: usize = 1 << 20;
+
+/// The type of the numbers of an array file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NpyType {
+    kind: Kind,
+    size: usize,
+    big_endian: bool,
+}
+
+impl std::fmt::Display for NpyType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let order = match (self.size, self.big_endian) {
+            (1, _) => '|',
+            (_, true) => '>',
+            (_, false) => '<',
+        };
+        let kind = match self.kind {
+            Kind::Bool => 'b',
+            Kind::Signed => 'i',
+            Kind::Unsigned => 'u',
+            Kind::Float => 'f',
+        };
+        write!(f, "{order}{kind}{}", self.size)
+    }
+}
+
+mod sealed {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Kind {
+        Bool,
+        Signed,
+        Unsigned,
+        Float,
+    }
+
+    pub trait Sealed: Copy + Send + Sync + 'static {
+        const KIND: Kind;
+        const SIZE: usize;
+        fn from_stored(bytes: &[u8]) -> Self;
+        fn store(self, out: &mut Vec<u8>);
+    }
+}
+
+/// A number type that array files hold: `f32 f64 i8 i16 i32 i64 u8 u16 u32 u64 bool`.
+pub trait NpyElement: sealed::Sealed {}
+
+macro_rules! element {
+    ($($t:ty, $kind:ident;)*) => {$(
+        impl sealed::Sealed for $t {
+            const KIND: Kind = Kind::$kind;
+            const SIZE: usize = size_of::<$t>();
+            fn from_stored(bytes: &[u8]) -> Self {
+                let mut array = [0; size_of::<$t>()];
+                array.copy_from_slice(bytes);
+                <$t>::from_le_bytes(array)
+            }
+            fn store(self, out: &mut Vec<u8>) {
+                out.extend_from_slice(&self.to_le_bytes());
+            }
+        }
+        impl NpyElement for $t {}
+    )*};
+}
+element! {
+    f32, Float; f64, Float;
+    i8, Signed; i16, Signed; i32, Signed; i64, Signed;
+    u8, Unsigned; u16, Unsigned; u32, Unsigned; u64, Unsigned;
+}
+
+impl sealed::Sealed for bool {
+    const KIND: Kind = Kind::Bool;
+    const SIZE: usize = 1;
+    fn from_stored(bytes: &[u8]) -> Self {
+        bytes[0] != 0
+    }
+    fn store(self, out: &mut Vec<u8>) {
+        out.push(u8::from(self));
+    }
+}
+impl NpyElement for bool {}
+
+/// An open array file: its header has been checked against its length, its numbers are read on demand.
+///
+/// Items are read by position, never the whole: a 3.75 GB file of 15,000 maps costs one map of memory. The handle may
+/// be shared between threads.
+///
+/// ```
+/// use halocast_data::{NpyFile, write_npy};
+/// use ndarray::Array3;
+/// # fn main() -> halocast_data::Result<()> {
+/// let dir = tempfile::tempdir().unwrap();
+/// let path = dir.path().join("maps.npy");
+/// write_npy(&path, &Array3::from_shape_fn((4, 2, 2), |(n, _, x)| (10 * n + x) as f32))?;
+/// let file = NpyFile::open(&path)?;
+/// assert_eq!((file.len(), file.item_shape()), (4, &[2, 2][..]));
+/// assert_eq!(file.item(3)?[[1, 1]], 31.0);
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct NpyFile {
+    path: PathBuf,
+    file: File,
+    dtype: NpyType,
+    fortran: bool,
+    shape: Vec<usize>,
+    offset: u64,
+}
+
+impl NpyFile {
+    /// Opens a file and checks its header.
+    ///
+    /// # Errors
+    /// [`Error::Read`]; [`Error::Invalid`] for another format, arrays of objects, strings, complex numbers or records,
+    /// and absurd shapes; [`Error::Truncated`] when the numbers do not fit into the file.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let file = File::open(path).map_err(Error::read(path))?;
+        let metadata = file.metadata().map_err(Error::read(path))?;
+        if metadata.is_dir() {
+            return Err(Error::read(path)(io::ErrorKind::IsADirectory.into()));
+        }
+        let length = metadata.len();
+        let truncated = |field: &str, expected: u64| Error::Truncated {
+            path: path.to_path_buf(),
+            field: field.into(),
+            expected,
+            got: length,
+        };
+        let mut start = [0u8; 12];
+        let available = length.min(12) as usize;
+        read_at(&file, &mut start[..available], 0).map_err(Error::read(path))?;
+        if &start[..6] != b"\x93NUMPY" {
+            return Err(Error::invalid(path, "start of the file", "an npy file", "other bytes"));
+        }
+        if length < 12 {
+            return Err(truncated("the header", 12));
+        }
+        let (header_at, header_len) = match start[6] {
+            1 => (10, u64::from(u16::from_le_bytes([start[8], start[9]]))),
+            2 | 3 => (12, u64::from(u32::from_le_bytes([start[8], start[9], start[10], start[11]]))),
+            version => {
+                return Err(Error::invalid(path, "npy version", "1, 2 or 3", version.to_string()));
+            }
+        };
+        if header_len > HEADER_LIMIT {
+            return Err(Error::invalid(path, "header length", "at most 1 MiB", header_len.to_string()));
+        }
+        if header_at + header_len > length {
+            return Err(truncated("the header", header_at + header_len));
+        }
+        let mut header = vec![0; header_len as usize];
+        read_at(&file, &mut header, header_at).map_err(Error::read(path))?;
+        let header = String::from_utf8_lossy(&header).into_owned();
+        let (dtype, fortran, shape) = parse_header(&header).map_err(|(field, expected, got)| {
+            Error::invalid(path, format!("npy header, {field}"), expected, got)
+        })?;
+        let offset = header_at + header_len;
+        let bytes = shape
+            .iter()
+            .try_fold(dtype.size as u64, |n, &d| n.checked_mul(d as u64))
+            .and_then(|n| n.checked_add(offset));
+        match bytes {
+            Some(bytes) if bytes <= length => {}
+            bytes => {
+                return Err(truncated(&format!("an array {shape:?} of {dtype}"), bytes.unwrap_or(u64::MAX)));
+            }
+        }
+        Ok(Self { path: path.to_path_buf(), file, dtype, fortran, shape, offset })
+    }
+
+    /// The path it was opened with.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The type of the numbers.
+    pub fn dtype(&self) -> NpyType {
+        self.dtype
+    }
+
+    /// The shape of the whole array.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The length of the first axis; 1 for a scalar.
+    pub fn len(&self) -> usize {
+        self.shape.first().copied().unwrap_or(1)
+    }
+
+    /// Whether the first axis is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The shape of one item: all axes but the first.
+    pub fn item_shape(&self) -> &[usize] {
+        self.shape.get(1..).unwrap_or(&[])
+    }
+
+    /// Item `i` along the first axis, as f32 whatever the stored numbers are.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when `i` is out of range or the file is in Fortran order; [`Error::Read`].
+    pub fn item(&self, i: usize) -> Result<ArrayD<f32>> {
+        if i >= self.len() {
+            let expected = format!("below {}", self.len());
+            return Err(Error::invalid(&self.path, "item index", expected, i.to_string()));
+        }
+        if self.fortran && self.shape.len() > 1 {
+            let got = "Fortran order: read it whole with read_npy_f32";
+            return Err(Error::invalid(&self.path, "item", "an array in C order", got));
+        }
+        let count: usize = self.item_shape().iter().product();
+        let values = self.numbers(i * count, count, |bytes, dtype| to_f64(bytes, dtype) as f32)?;
+        self.shaped(self.item_shape(), values)
+    }
+
+    /// The whole array in its own type.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the file holds another type; [`Error::Read`].
+    pub fn read<T: NpyElement>(&self) -> Result<ArrayD<T>> {
+        if (T::KIND, T::SIZE) != (self.dtype.kind, self.dtype.size) {
+            let expected = NpyType { kind: T::KIND, size: T::SIZE, big_endian: false };
+            return Err(Error::invalid(
+                &self.path,
+                "number type",
+                expected.to_string(),
+                self.dtype.to_string(),
+            ));
+        }
+        self.whole(|bytes, _| T::from_stored(bytes))
+    }
+
+    /// The whole array as f32.
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    pub fn read_f32(&self) -> Result<ArrayD<f32>> {
+        if (self.dtype.kind, self.dtype.size) == (Kind::Float, 4) {
+            return self.read();
+        }
+        self.whole(|bytes, dtype| to_f64(bytes, dtype) as f32)
+    }
+
+    /// The whole array as f64. Integers above 2^53 lose digits.
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    pub fn read_f64(&self) -> Result<ArrayD<f64>> {
+        self.whole(to_f64)
+    }
+
+    fn whole<T>(&self, decode: impl Fn(&[u8], NpyType) -> T) -> Result<ArrayD<T>> {
+        let count = self.shape.iter().product();
+        let values = self.numbers(0, count, decode)?;
+        self.shaped(&self.shape, values)
+    }
+
+    fn shaped<T>(&self, shape: &[usize], values: Vec<T>) -> Result<ArrayD<T>> {
+        let got = format!("{shape:?}");
+        ArrayD::from_shape_vec(IxDyn(shape).set_f(self.fortran), values)
+            .map_err(|_| Error::invalid(&self.path, "shape", "one that fits into memory", got))
+    }
+
+    /// Numbers `first..first + count` in stored order; `decode` sees little-endian bytes.
+    fn numbers<T>(&self, first: usize, count: usize, decode: impl Fn(&[u8], NpyType) -> T) -> Result<Vec<T>> {
+        let size = self.dtype.size;
+        let mut values = Vec::with_capacity(count);
+        let mut buffer = vec![0; (count * size).min(BLOCK / size * size)];
+        let mut position = self.offset + (first * size) as u64;
+        while values.len() < count {
+            let bytes = ((count - values.len()) * size).min(buffer.len());
+            let block = &mut buffer[..bytes];
+            read_at(&self.file, block, position).map_err(Error::read(&self.path))?;
+            if self.dtype.big_endian {
+                block.chunks_exact_mut(size).for_each(<[u8]>::reverse);
+            }
+            values.extend(block.chunks_exact(size).map(|b| decode(b, self.dtype)));
+            position += bytes as u64;
+        }
+        Ok(values)
+    }
+}
+
+/// Reads a whole array whose numbers are of type `T`, in either byte order and either memory order.
+///
+/// # Errors
+/// As [`NpyFile::open`] and [`NpyFile::read`].
+pub fn read_npy<T: NpyElement>(path: impl AsRef<Path>) -> Result<ArrayD<T>> {
+    NpyFile::open(path)?.read()
+}
+
+/// Reads a whole array of any number type as f32.
+///
+/// # Errors
+/// As [`NpyFile::open`].
+pub fn read_npy_f32(path: impl AsRef<Path>) -> Result<ArrayD<f32>> {
+    NpyFile::open(path)?.read_f32()
+}
+
+/// Reads a whole array of any number type as f64. Integers above 2^53 lose digits.
+///
+/// # Errors
+/// As [`NpyFile::open`].
+pub fn read_npy_f64(path: impl AsRef<Path>) -> Result<ArrayD<f64>> {
+    NpyFile::open(path)?.read_f64()
+}
+
+/// Writes an array, little-endian and in C order, whole or not at all.
+///
+/// # Errors
+/// [`Error::Core`] holding [`halocast_core::Error::Write`].
+pub fn write_npy<T: NpyElement, S: Data<Elem = T>, D: Dimension>(
+    path: impl AsRef<Path>,
+    array: &ArrayBase<S, D>,
+) -> Result<()> {
+    let written = write_whole(path, |out| {
+        write_header::<T>(out, array.shape())?;
+        write_numbers(out, array.iter().copied())
+    });
+    Ok(written?)
+}
+
+pub(crate) fn write_header<T: NpyElement>(out: &mut impl Write, shape: &[usize]) -> io::Result<()> {
+    let dtype = NpyType { kind: T::KIND, size: T::SIZE, big_endian: false };
+    let axes: String = shape.iter().map(|n| format!("{n}, ")).collect();
+    // One axis needs its comma, more do not mind one less.
+    let axes = if shape.len() == 1 { axes.trim_end() } else { axes.trim_end_matches(", ") };
+    let mut header = format!("{{'descr': '{dtype}', 'fortran_order': False, 'shape': ({axes}), }}");
+    // Numbers start at a multiple of 64 bytes.
+    let padding = 63 - (10 + header.len()) % 64;
+    header.extend(std::iter::repeat_n(' ', padding));
+    header.push('\n');
+    let length = u16::try_from(header.len()).map_err(io::Error::other)?;
+    out.write_all(b"\x93NUMPY\x01\x00")?;
+    out.write_all(&length.to_le_bytes())?;
+    out.write_all(header.as_bytes())
+}
+
+pub(crate) fn write_numbers<T: NpyElement>(
+    out: &mut impl Write,
+    numbers: impl Iterator<Item = T>,
+) -> io::Result<()> {
+    let mut buffer = Vec::with_capacity(1 << 16);
+    for number in numbers {
+        number.store(&mut buffer);
+        if buffer.len() >= 1 << 16 {
+            out.write_all(&buffer)?;
+            buffer.clear();
+        }
+    }
+    out.write_all(&buffer)
+}
+
+/// Any number from its little-endian bytes.
+fn to_f64(b: &[u8], dtype: NpyType) -> f64 {
+    use sealed::Sealed;
+    match (dtype.kind, dtype.size) {
+        (Kind::Float, 2) => f64::from(half_to_f32(u16::from_stored(b))),
+        (Kind::Float, 4) => f64::from(f32::from_stored(b)),
+        (Kind::Float, _) => f64::from_stored(b),
+        (Kind::Signed, 1) => f64::from(i8::from_stored(b)),
+        (Kind::Signed, 2) => f64::from(i16::from_stored(b)),
+        (Kind::Signed, 4) => f64::from(i32::from_stored(b)),
+        (Kind::Signed, _) => i64::from_stored(b) as f64,
+        (Kind::Unsigned, 2) => f64::from(u16::from_stored(b)),
+        (Kind::Unsigned, 4) => f64::from(u32::from_stored(b)),
+        (Kind::Unsigned, 8) => u64::from_stored(b) as f64,
+        (Kind::Unsigned | Kind::Bool, _) => f64::from(b[0]),
+    }
+}
+
+/// IEEE 754 binary16 to binary32, exactly.
+fn half_to_f32(bits: u16) -> f32 {
+    let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
+    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f32::from(bits & 0x3ff));
+    sign * match exponent {
+        0 => fraction * 2f32.powi(-24),
+        31 if fraction == 0.0 => f32::INFINITY,
+        31 => f32::NAN,
+        _ => (1024.0 + fraction) * 2f32.powi(exponent - 25),
+    }
+}
+
+type HeaderFault = (&'static str, &'static str, String);
+
+/// The three entries of the header's Python dictionary, in any order.
+fn parse_header(header: &str) -> std::result::Result<(NpyType, bool, Vec<usize>), HeaderFault> {
+    let entry = |key: &'static str| {
+        [format!("'{key}'"), format!("\"{key}\"")]
+            .iter()
+            .find_map(|quoted| header.find(quoted.as_str()).map(|at| &header[at + quoted.len()..]))
+            .and_then(|rest| rest.trim_start().strip_prefix(':'))
+            .map(str::trim_start)
+            .ok_or_else(|| (key, "an entry of the dictionary", "nothing".to_owned()))
+    };
+    let descr = entry("descr")?;
+    let quote = descr.chars().next().filter(|c| matches!(c, '\'' | '"'));
+    let Some(descr) = quote.and_then(|q| descr[1..].split_once(q)).map(|(d, _)| d) else {
+        let got = descr.chars().take(40).collect();
+        return Err(("descr", "one number type (records are not supported)", got));
+    };
+    let dtype = parse_dtype(descr)?;
+    let order = entry("fortran_order")?;
+    let fortran = match order {
+        o if o.starts_with("True") => true,
+        o if o.starts_with("False") => false,
+        o => return Err(("fortran_order", "True or False", o.chars().take(12).collect())),
+    };
+    let shape = entry("shape")?;
+    let bad_shape = || ("shape", "a tuple of numbers", shape.chars().take(40).collect::<String>());
+    let (axes, _) = shape.strip_prefix('(').and_then(|s| s.split_once(')')).ok_or_else(bad_shape)?;
+    let axes: Vec<&str> = axes.split(',').map(|a| a.trim().trim_end_matches('L')).collect();
+    let used = if axes.last() == Some(&"") { &axes[..axes.len() - 1] } else { &axes[..] };
+    if used.len() > 32 {
+        return Err(("shape", "at most 32 axes", used.len().to_string()));
+    }
+    let shape =
+        used.iter().map(|a| a.parse().map_err(|_| bad_shape())).collect::<std::result::Result<_, _>>()?;
+    Ok((dtype, fortran, shape))
+}
+
+fn parse_dtype(descr: &str) -> std::result::Result<NpyType, HeaderFault> {
+    let fault = || ("descr", "bool, integers or floats of 1 to 8 bytes", descr.to_owned());
+    if !descr.is_ascii() || descr.len() < 3 {
+        return Err(if descr.contains('O') {
+            ("descr", "numbers (arrays of objects are refused)", descr.to_owned())
+        } else {
+            fault()
+        });
+    }
+    let (order, rest) = descr.split_at(1);
+    let (kind, size) = rest.split_at(1);
+    let size: usize = size.parse().map_err(|_| fault())?;
+    let kind = match (kind, size) {
+        ("b", 1) => Kind::Bool,
+        ("i", 1 | 2 | 4 | 8) => Kind::Signed,
+        ("u", 1 | 2 | 4 | 8) => Kind::Unsigned,
+        ("f", 2 | 4 | 8) => Kind::Float,
+        _ => return Err(fault()),
+    };
+    match order {
+        "<" | "|" | "=" => Ok(NpyType { kind, size, big_endian: false }),
+        ">" => Ok(NpyType { kind, size, big_endian: true }),
+        _ => Err(fault()),
+    }
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+    while !buffer.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, buffer, offset)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            n => {
+                buffer = &mut buffer[n..];
+                offset += n as u64;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array0, Array1, Array2, Array3};
+
+    use super::*;
+
+    fn raw(version: u8, dict: &str, data: &[u8]) -> Vec<u8> {
+        let mut bytes = b"\x93NUMPY".to_vec();
+        bytes.extend([version, 0]);
+        match version {
+            1 => bytes.extend((dict.len() as u16).to_le_bytes()),
+            _ => bytes.extend((dict.len() as u32).to_le_bytes()),
+        }
+        bytes.extend(dict.as_bytes());
+        bytes.extend(data);
+        bytes
+    }
+
+    fn message(bytes: &[u8]) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bad.npy");
+        std::fs::write(&path, bytes).unwrap();
+        let message = read_npy_f64(&path).unwrap_err().to_string();
+        assert!(message.contains("bad.npy") && !message.contains('\n'), "{message}");
+        message
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.npy");
+        let cube = Array3::from_shape_fn((3, 4, 5), |(a, b, c)| (a * 100 + b * 10 + c) as f32 - 7.5);
+        write_npy(&path, &cube).unwrap();
+        assert_eq!(read_npy::<f32>(&path).unwrap(), cube.clone().into_dyn());
+        assert_eq!(std::fs::metadata(&path).unwrap().len() % 64, (60 * 4) % 64);
+        // A transposed view is written as it looks, not as it lies.
+        write_npy(&path, &cube.t()).unwrap();
+        assert_eq!(read_npy_f32(&path).unwrap(), cube.t().to_owned().into_dyn());
+
+        write_npy(&path, &Array1::from(vec![u64::MAX, 3])).unwrap();
+        assert_eq!(read_npy::<u64>(&path).unwrap().as_slice().unwrap(), [u64::MAX, 3]);
+        write_npy(&path, &Array1::from(vec![true, false])).unwrap();
+        assert_eq!(read_npy_f64(&path).unwrap().as_slice().unwrap(), [1.0, 0.0]);
+        write_npy(&path, &Array0::from_elem((), -4i16)).unwrap();
+        assert_eq!(read_npy::<i16>(&path).unwrap()[[]], -4);
+        write_npy(&path, &Array2::<f64>::zeros((0, 3))).unwrap();
+        assert_eq!(read_npy::<f64>(&path).unwrap().shape(), [0, 3]);
+    }
+
+    #[test]
+    fn items_are_rows_of_the_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.npy");
+        let cube = Array3::from_shape_fn((5, 300, 400), |(a, b, c)| (a * 120_000 + b * 400 + c) as f32);
+        write_npy(&path, &cube).unwrap();
+        let file = NpyFile::open(&path).unwrap();
+        assert_eq!((file.len(), file.item_shape()), (5, &[300, 400][..]));
+        assert_eq!(file.item(4).unwrap(), cube.index_axis(ndarray::Axis(0), 4).to_owned().into_dyn());
+        assert!(file.item(5).unwrap_err().to_string().contains("below 5"));
+    }
+
+    #[test]
+    fn other_orders_and_versions_are_understood() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.npy");
+        // Big-endian, Fortran order, version 2, entries in another order.
+        let data: Vec<u8> = [1i32, 2, 3, 4, 5, 6].iter().flat_map(|v| v.to_be_bytes()).collect();
+        std::fs::write(&path, raw(2, "{'shape': (2, 3), 'fortran_order': True, 'descr': '>i4'}", &data))
+            .unwrap();
+        let array = read_npy::<i32>(&path).unwrap();
+        assert_eq!(array[[0, 1]], 3);
+        assert_eq!(array[[1, 2]], 6);
+        assert_eq!(read_npy_f32(&path).unwrap()[[1, 0]], 2.0);
+        // Halves: 1.5, smallest subnormal, -infinity.
+        let data: Vec<u8> = [0x3e00u16, 1, 0xfc00].iter().flat_map(|v| v.to_le_bytes()).collect();
+        std::fs::write(&path, raw(1, "{'descr': '<f2', 'fortran_order': False, 'shape': (3,), }", &data))
+            .unwrap();
+        let halves = read_npy_f64(&path).unwrap();
+        assert_eq!(halves.as_slice().unwrap(), [1.5, 2f64.powi(-24), f64::NEG_INFINITY]);
+    }
+
+    #[test]
+    fn hostile_headers_are_errors() {
+        let dict = |descr: &str, shape: &str| {
+            format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}")
+        };
+        assert!(message(b"PK\x03\x04 something else").contains("an npy file"));
+        assert!(message(b"\x93NUMPY\x01").contains("truncated"));
+        let cut = message(&raw(1, &dict("<f4", "(10,)"), &[0; 39]));
+        assert!(cut.contains("truncated") && cut.contains("[10]"), "{cut}");
+        assert!(
+            message(&raw(1, &dict("<f8", "(1099511627776, 1099511627776)"), &[0; 8])).contains("truncated")
+        );
+        assert!(message(&raw(1, &dict("<f8", "(0, 99999999999, 99999999999, 99)"), &[])).contains("shape"));
+        assert!(message(&raw(1, &dict("<f8", "(-1,)"), &[])).contains("a tuple of numbers"));
+        assert!(message(&raw(1, &dict("|O", "(1,)"), &[0; 8])).contains("objects are refused"));
+        assert!(message(&raw(1, &dict("<c8", "(1,)"), &[0; 8])).contains("<c8"));
+        assert!(message(&raw(1, "{'descr': [('x', '<f4')], 'shape': (1,)}", &[0; 8])).contains("records"));
+        assert!(message(&raw(9, "{}", &[])).contains("version"));
+        let mut long = raw(2, "{}", &[]);
+        long[8..12].fill(0xff);
+        assert!(message(&long).contains("header length"));
+    }
+
+    #[test]
+    fn another_number_type_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.npy");
+        write_npy(&path, &Array1::from(vec![1.0f64])).unwrap();
+        let message = read_npy::<f32>(&path).unwrap_err().to_string();
+        assert!(message.contains("<f4") && message.contains("<f8"), "{message}");
+    }
+}
