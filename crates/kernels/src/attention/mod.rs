@@ -1,0 +1,41 @@
+//! Attention as single operations: the softmax kind, quadratic in the number of positions, and the linear kind.
+
+mod linear;
+mod softmax;
+
+use candle_core::Tensor;
+
+pub use linear::linear_attention;
+pub use softmax::attention;
+
+use crate::{Error, Result};
+
+/// The sizes of an attention: `q [.., n, d]`, `k [.., m, d]`, `v [.., m, e]` for each of `heads` (batch times heads).
+#[derive(Clone, Copy)]
+struct Sizes {
+    heads: usize,
+    n: usize,
+    m: usize,
+    d: usize,
+    e: usize,
+}
+
+impl Sizes {
+    fn new(op: &'static str, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Self> {
+        let &[b, h, n, d] = q.dims() else { return Err(Error::shape(op, "q", "[b, heads, n, d]", q.dims())) };
+        let m = k.dims().get(2).copied().unwrap_or(0);
+        if k.dims() != [b, h, m, d] {
+            return Err(Error::shape(op, "k", format!("[{b}, {h}, m, {d}]"), k.dims()));
+        }
+        let e = v.dims().get(3).copied().unwrap_or(0);
+        if v.dims() != [b, h, m, e] {
+            return Err(Error::shape(op, "v", format!("[{b}, {h}, {m}, e]"), v.dims()));
+        }
+        if b * h * n * m * d * e == 0 {
+            return Err(Error::shape(op, "q", "not empty", q.dims()));
+        }
+        Ok(Self { heads: b * h, n, m, d, e })
+    }
+}
+
+type Gradients = (Option<Tensor>, Option<Tensor>, Option<Tensor>);

@@ -1,0 +1,151 @@
+//! Mean squared error and Huber's loss: a scalar and its gradient in one pass each.
+
+use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor};
+use rayon::prelude::*;
+
+use crate::memory::{numbers, on_cpu, tensor, with_numbers};
+use crate::pointwise::map;
+use crate::simd::math::{SUM_LANES, fold};
+use crate::simd::{Level, fma, multiversion};
+use crate::{Error, Result, reference};
+
+/// Numbers that one task sums.
+const CHUNK: usize = 16 * 1024;
+
+/// The mean of $\frac{1}{2} e^2$ where $|e| \le \delta$ and $\delta (|e| - \delta/2)$ beyond, `e = prediction - target`.
+///
+/// # Source
+/// Huber 1964, Ann. Math. Statist. 35, 73. PyTorch's `huber_loss`.
+///
+/// # Errors
+/// Where the shapes differ, `delta` is not positive, or Candle fails.
+///
+/// # Example
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let (a, b) = (Tensor::new(&[0.5f32, 3.0], &Device::Cpu)?, Tensor::new(&[0.0f32, 0.0], &Device::Cpu)?);
+/// assert_eq!(halocast_kernels::huber_loss(&a, &b, 1.0)?.to_scalar::<f32>()?, (0.125 + 2.5) / 2.0);
+/// # Ok::<(), halocast_kernels::Error>(())
+/// ```
+pub fn huber_loss(prediction: &Tensor, target: &Tensor, delta: f64) -> Result<Tensor> {
+    const OP: &str = "huber_loss";
+    if !(delta > 0.0 && delta.is_finite()) {
+        return Err(Error::argument(OP, "delta", "positive and finite", delta));
+    }
+    check(OP, prediction, target)?;
+    if !on_cpu(&[prediction, target]) {
+        return reference::huber_loss(prediction, target, delta);
+    }
+    // m (e - m / 2) with m = min(|e|, delta); the gradient is e clamped to [-delta, delta].
+    apply(prediction, target, Loss { name: OP, bound: delta as f32, factor: 1.0 })
+}
+
+/// The mean of $e^2$, `e = prediction - target`.
+///
+/// # Errors
+/// Where the shapes differ, or Candle fails.
+///
+/// # Example
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let (a, b) = (Tensor::new(&[1.0f32, 3.0], &Device::Cpu)?, Tensor::new(&[0.0f32, 0.0], &Device::Cpu)?);
+/// assert_eq!(halocast_kernels::mse_loss(&a, &b)?.to_scalar::<f32>()?, 5.0);
+/// # Ok::<(), halocast_kernels::Error>(())
+/// ```
+pub fn mse_loss(prediction: &Tensor, target: &Tensor) -> Result<Tensor> {
+    const OP: &str = "mse_loss";
+    check(OP, prediction, target)?;
+    if !on_cpu(&[prediction, target]) {
+        return reference::mse_loss(prediction, target);
+    }
+    apply(prediction, target, Loss { name: OP, bound: f32::INFINITY, factor: 2.0 })
+}
+
+fn check(op: &'static str, prediction: &Tensor, target: &Tensor) -> Result<()> {
+    if prediction.dims() != target.dims() || prediction.elem_count() == 0 {
+        let expected = format!("{:?} and not empty", prediction.dims());
+        return Err(Error::shape(op, "target", expected, target.dims()));
+    }
+    Ok(())
+}
+
+fn apply(prediction: &Tensor, target: &Tensor, loss: Loss) -> Result<Tensor> {
+    Ok(prediction.contiguous()?.apply_op2(&target.contiguous()?, loss)?)
+}
+
+/// `factor` times Huber's loss with this `bound`: squares are twice that with an infinite one.
+struct Loss {
+    name: &'static str,
+    bound: f32,
+    factor: f32,
+}
+
+impl CustomOp2 for Loss {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(
+        &self,
+        p: &CpuStorage,
+        pl: &Layout,
+        t: &CpuStorage,
+        tl: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (p, t) = (numbers(p, pl)?, numbers(t, tl)?);
+        let level = Level::current();
+        let sums: Vec<f32> = p
+            .par_chunks(CHUNK)
+            .zip(t.par_chunks(CHUNK))
+            .map(|(p, t)| huber_sum(level, p, t, self.bound))
+            .collect();
+        let mean = sums.iter().map(|&s| f64::from(s)).sum::<f64>() / p.len() as f64;
+        Ok((CpuStorage::F32(vec![mean as f32 * self.factor]), Shape::from(())))
+    }
+
+    fn bwd(
+        &self,
+        p: &Tensor,
+        t: &Tensor,
+        _loss: &Tensor,
+        d: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        let level = Level::current();
+        let scale = d.to_scalar::<f32>()? * (f64::from(self.factor) / p.elem_count() as f64) as f32;
+        let gradient = |of: &Tensor, scale: f32| {
+            if !of.track_op() {
+                return Ok(None);
+            }
+            let data = with_numbers(p, |p| {
+                with_numbers(t, |t| {
+                    Ok(map(p, t, |p, t, d| huber_gradient(level, p, t, d, self.bound, scale)))
+                })
+            })?;
+            tensor(data, of.shape()).map(Some)
+        };
+        Ok((gradient(p, scale)?, gradient(t, -scale)?))
+    }
+}
+
+multiversion! {
+    fn huber_sum(p: &[f32], t: &[f32], bound: f32) -> f32 {
+        let mut lanes = [0.0; SUM_LANES];
+        for (p, t) in p.chunks(SUM_LANES).zip(t.chunks(SUM_LANES)) {
+            for ((p, t), lane) in p.iter().zip(t).zip(&mut lanes) {
+                let e = (p - t).abs();
+                let m = if e > bound { bound } else { e };
+                *lane = fma::<FMA>(m, e - 0.5 * m, *lane);
+            }
+        }
+        fold(lanes)
+    }
+}
+
+multiversion! {
+    fn huber_gradient(p: &[f32], t: &[f32], d: &mut [f32], bound: f32, scale: f32) {
+        let _ = FMA;
+        for ((p, t), d) in p.iter().zip(t).zip(d) {
+            *d = (p - t).clamp(-bound, bound) * scale;
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Activations: SiLU and the exact GELU.
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
+use rayon::prelude::*;
+
+use crate::memory::{Output, numbers, on_cpu, tensor, with_numbers};
+use crate::simd::math::{exp, sigmoid};
+use crate::simd::{Level, fma, multiversion};
+use crate::{Result, reference};
+
+/// Numbers that one task handles.
+const CHUNK: usize = 16 * 1024;
+
+/// $x / (1 + e^{-x})$, of any shape.
+///
+/// # Errors
+/// Where Candle fails.
+///
+/// # Example
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let y = halocast_kernels::silu(&Tensor::new(&[0.0f32, 50.0], &Device::Cpu)?)?;
+/// assert_eq!(y.to_vec1::<f32>()?, [0.0, 50.0]);
+/// # Ok::<(), halocast_kernels::Error>(())
+/// ```
+pub fn silu(x: &Tensor) -> Result<Tensor> {
+    if !on_cpu(&[x]) {
+        return reference::silu(x);
+    }
+    Ok(x.contiguous()?.apply_op1(Pointwise::Silu)?)
+}
+
+/// $x \, \Phi(x) = \frac{x}{2} (1 + \mathrm{erf}(x / \sqrt 2))$, of any shape.
+///
+/// # Source
+/// Hendrycks & Gimpel 2016, arXiv:1606.08415; the error function by Abramowitz & Stegun 7.1.26 with Horner's scheme
+/// would reach 1e-7 absolute only, so a minimax polynomial of the complementary function is used.
+///
+/// # Errors
+/// Where Candle fails.
+///
+/// # Example
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let y = halocast_kernels::gelu(&Tensor::new(&[1.0f32], &Device::Cpu)?)?;
+/// assert!((y.to_vec1::<f32>()?[0] - 0.841_344_7).abs() < 1e-6);
+/// # Ok::<(), halocast_kernels::Error>(())
+/// ```
+pub fn gelu(x: &Tensor) -> Result<Tensor> {
+    if !on_cpu(&[x]) {
+        return reference::gelu(x);
+    }
+    Ok(x.contiguous()?.apply_op1(Pointwise::Gelu)?)
+}
+
+enum Pointwise {
+    Silu,
+    Gelu,
+}
+
+impl CustomOp1 for Pointwise {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Silu => "silu",
+            Self::Gelu => "gelu",
+        }
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let x = numbers(x, layout)?;
+        let level = Level::current();
+        let y = map(x, x, |x, _, y| match self {
+            Self::Silu => silu_forward(level, x, y),
+            Self::Gelu => gelu_forward(level, x, y),
+        });
+        Ok((CpuStorage::F32(y), layout.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        let level = Level::current();
+        let dx = with_numbers(x, |x| {
+            with_numbers(dy, |dy| {
+                Ok(map(x, dy, |x, dy, dx| match self {
+                    Self::Silu => silu_backward(level, x, dy, dx),
+                    Self::Gelu => gelu_backward(level, x, dy, dx),
+                }))
+            })
+        })?;
+        Ok(Some(tensor(dx, x.shape())?))
+    }
+}
+
+/// Applies `f` to chunks of two inputs and one output of the same length, in parallel.
+pub(crate) fn map(a: &[f32], b: &[f32], f: impl Fn(&[f32], &[f32], &mut [f32]) + Sync) -> Vec<f32> {
+    let mut y = Output::new(a.len());
+    let out = y.shared();
+    a.par_chunks(CHUNK).zip(b.par_chunks(CHUNK)).enumerate().for_each(|(i, (a, b))| {
+        // SAFETY: each task writes its own chunk.
+        f(a, b, unsafe { out.slice(i * CHUNK, a.len()) });
+    });
+    // SAFETY: the chunks cover the input, and `f` writes the whole of its output.
+    unsafe { y.finish() }
+}
+
+multiversion! {
+    fn silu_forward(x: &[f32], y: &mut [f32]) {
+        for (x, y) in x.iter().zip(y) {
+            *y = x * sigmoid::<FMA>(*x);
+        }
+    }
+}
+
+multiversion! {
+    fn silu_backward(x: &[f32], dy: &[f32], dx: &mut [f32]) {
+        for ((x, dy), dx) in x.iter().zip(dy).zip(dx) {
+            let s = sigmoid::<FMA>(*x);
+            *dx = dy * s * fma::<FMA>(*x, 1.0 - s, 1.0);
+        }
+    }
+}
+
+/// The normal distribution function and density.
+#[inline(always)]
+fn normal<const FMA: bool>(x: f32) -> (f32, f32) {
+    // Phi(-|x|) = e^{-x^2/2} erfcx(|x| / sqrt 2) / 2; erfcx by its expansion in t = 2 / (2 + z) (Numerical
+    // Recipes' `erfccheb`, relative error below 1.2e-7).
+    let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
+    let t = 2.0 / (2.0 + z);
+    let density = exp::<FMA>(-0.5 * x * x);
+    let mut p = 0.170_872_77;
+    for c in [
+        -0.822_152_23,
+        1.488_515_87,
+        -1.135_203_98,
+        0.278_868_07,
+        -0.186_288_06,
+        0.096_784_18,
+        0.374_091_96,
+        1.000_023_68,
+        -1.265_512_23,
+    ] {
+        p = fma::<FMA>(p, t, c);
+    }
+    let tail = 0.5 * t * density * exp::<FMA>(p);
+    let below = if x > 0.0 { 1.0 - tail } else { tail };
+    (below, density * 0.398_942_28)
+}
+
+multiversion! {
+    fn gelu_forward(x: &[f32], y: &mut [f32]) {
+        for (x, y) in x.iter().zip(y) {
+            *y = x * normal::<FMA>(*x).0;
+        }
+    }
+}
+
+multiversion! {
+    fn gelu_backward(x: &[f32], dy: &[f32], dx: &mut [f32]) {
+        for ((x, dy), dx) in x.iter().zip(dy).zip(dx) {
+            let (below, density) = normal::<FMA>(*x);
+            *dx = dy * fma::<FMA>(*x, density, below);
+        }
+    }
+}
