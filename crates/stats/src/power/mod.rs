@@ -1,0 +1,479 @@
+//! Power spectra of maps and cubes, auto and cross, of one field or of an ensemble.
+
+mod modes;
+
+use halocast_core::fft::{Complex, RealFft};
+use halocast_core::{Cube, Curve, Map};
+use ndarray::Array2;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result, ensemble};
+use modes::Modes;
+
+/// How modes are gathered in bins, and the normalisation that goes with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Binning {
+    /// Bin j holds the modes j <= |k| / k_F < j + 1, up to the corner of the Fourier square; the zero mode is dropped;
+    /// k is the mean |k| of the modes. P = <|F|^2> V / N^2 with the volume V and the number of cells N.
+    #[default]
+    Pylians,
+    /// Ring j = 0 .. n/2 - 1 holds the modes j - 1/4 <= |k| / k_F < j + 1/4, n the shortest axis; k = j k_F; the power
+    /// is <|F / N|^2> with no factor of volume, in the square of the field's unit. Ring 0 is the zero mode.
+    Mudur,
+}
+
+/// The mass-assignment window that a spectrum is corrected for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Window {
+    /// No correction.
+    #[default]
+    None,
+    /// Nearest grid point.
+    Ngp,
+    /// Cloud in cell.
+    Cic,
+    /// Triangular-shaped cloud.
+    Tsc,
+    /// Piecewise cubic spline.
+    Pcs,
+}
+
+impl Window {
+    pub(crate) fn order(self) -> i32 {
+        match self {
+            Self::None => 0,
+            Self::Ngp => 1,
+            Self::Cic => 2,
+            Self::Tsc => 3,
+            Self::Pcs => 4,
+        }
+    }
+}
+
+/// The convention of a power spectrum: binning and window.
+///
+/// # Source
+/// `Pk_library` of Pylians (Villaescusa-Navarro 2018) for [`Binning::Pylians`]; Mudur & Finkbeiner 2022 for
+/// [`Binning::Mudur`].
+///
+/// # Differences
+/// Transforms are in float64 (Pylians: float32). The cross spectrum of maps has the factor V / N^2 of the auto spectrum
+/// (Pylians 0.12 divides by another L / n^2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PowerConvention {
+    /// Bins and normalisation.
+    pub binning: Binning,
+    /// The window to correct for: each amplitude is multiplied by the product over axes of (x / sin x)^p,
+    /// x = pi k_i / n_i, p = 1, 2, 3, 4 for NGP, CIC, TSC, PCS.
+    pub window: Window,
+}
+
+impl PowerConvention {
+    /// Pylians' bins, without window correction.
+    pub fn pylians() -> Self {
+        Self::default()
+    }
+
+    /// Mudur & Finkbeiner's rings.
+    pub fn mudur() -> Self {
+        Self { binning: Binning::Mudur, window: Window::None }
+    }
+
+    /// The same with a window correction.
+    pub fn with_window(self, window: Window) -> Self {
+        Self { window, ..self }
+    }
+}
+
+/// The power spectrum of one field.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PowerSpectrum {
+    /// Wavenumbers, in 1 / length unit.
+    pub k: Vec<f64>,
+    /// Power, in the field's unit squared times length^d ([`Binning::Pylians`]).
+    pub power: Vec<f64>,
+    /// The number of independent modes in each bin.
+    pub modes: Vec<u64>,
+}
+
+/// Two fields' cross spectrum and the auto spectra that belong to it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CrossSpectrum {
+    /// Wavenumbers, in 1 / length unit.
+    pub k: Vec<f64>,
+    /// Cross power: the mean of Re(F_1 F_2*), normalised as the auto power.
+    pub cross: Vec<f64>,
+    /// Auto power of either field.
+    pub auto: [Vec<f64>; 2],
+    /// The number of independent modes in each bin.
+    pub modes: Vec<u64>,
+}
+
+impl CrossSpectrum {
+    /// The correlation coefficient r(k) = P_12 / sqrt(P_1 P_2), between -1 and 1.
+    pub fn coherence(&self) -> Vec<f64> {
+        let autos = self.auto[0].iter().zip(&self.auto[1]);
+        self.cross.iter().zip(autos).map(|(x, (a, b))| x / (a * b).sqrt()).collect()
+    }
+}
+
+/// The power spectra of an ensemble of maps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PowerSpectra {
+    /// Wavenumbers, in 1 / length unit.
+    pub k: Vec<f64>,
+    /// Lower and upper edge of each bin.
+    pub edges: Vec<[f64; 2]>,
+    /// Power, `[map, bin]`.
+    pub power: Array2<f64>,
+    /// The number of independent modes in each bin.
+    pub modes: Vec<u64>,
+    /// The smallest Nyquist wavenumber of the axes.
+    pub nyquist: f64,
+    /// The length unit of the maps, as it stands on an axis.
+    pub length_unit: String,
+}
+
+impl PowerSpectra {
+    /// The mean over maps.
+    pub fn mean(&self) -> Vec<f64> {
+        ensemble::mean(self.power.view())
+    }
+
+    /// The standard deviation of one map, with n - 1.
+    pub fn std(&self) -> Vec<f64> {
+        ensemble::std(self.power.view())
+    }
+
+    /// The bins that lie between zero and the Nyquist wavenumber with both their edges: for Pylians' bins of an n x n
+    /// map j = 1 ..= n/2 - 1.
+    pub fn below_nyquist(&self) -> Vec<usize> {
+        let limit = self.nyquist * (1.0 + 1e-9);
+        (0..self.k.len()).filter(|&i| self.k[i] > 0.0 && self.edges[i][1] <= limit).collect()
+    }
+
+    /// Mean and scatter as a curve.
+    pub fn curve(&self) -> Curve {
+        let x_label = format!("k [1/({})]", self.length_unit);
+        ensemble::curve(&self.k, self.power.view(), x_label, "P(k)".into())
+    }
+}
+
+/// The power spectrum of a map. The field is used as it is: no mean is divided out or subtracted; see [`overdensity`].
+///
+/// P(k) = <|F(k)|^2> A / N^2 with F(k) = sum f(x) exp(-i k x), area A and N pixels, averaged over the independent modes
+/// of a bin. k_F = 2 pi / L; when the sides differ, k_F of the bins is that of the longest side, and every axis keeps
+/// its own modes. Bins without a mode are left out. The shape may be odd or not square. O(N log N).
+///
+/// ```
+/// use halocast_core::Map;
+/// use halocast_stats::{PowerConvention, power_spectrum};
+/// use ndarray::Array2;
+///
+/// // A wave of amplitude 2 along x with three periods in a box of side 10: P = A^2 L^2 / 4 in the mode k = 3 k_F.
+/// let wave = |x: usize| 2.0 * (std::f32::consts::TAU * 3.0 * x as f32 / 16.0).cos();
+/// let map = Map::square("wave", Array2::from_shape_fn((16, 16), |(_, x)| wave(x)), 10.0);
+/// let spectrum = power_spectrum(&map, PowerConvention::pylians())?;
+/// let sum = spectrum.power[2] * spectrum.modes[2] as f64;
+/// assert!((sum - 100.0).abs() < 1e-4 && spectrum.power[4] < 1e-9);
+/// # Ok::<(), halocast_stats::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Map`] for a pixel that is not finite; [`Error::Value`] for an empty map or an absurd side.
+pub fn power_spectrum(map: &Map, convention: PowerConvention) -> Result<PowerSpectrum> {
+    let spectra = power_spectra(std::slice::from_ref(map), convention)?;
+    Ok(PowerSpectrum { k: spectra.k, power: spectra.power.into_raw_vec_and_offset().0, modes: spectra.modes })
+}
+
+/// The power spectra of an ensemble of maps, in parallel over maps; see [`power_spectrum`].
+///
+/// # Errors
+/// [`Error::TooFew`] for no maps; [`Error::Mismatch`] for maps of different shapes or sizes; [`Error::Map`] naming a
+/// pixel that is not finite.
+pub fn power_spectra(maps: &[Map], convention: PowerConvention) -> Result<PowerSpectra> {
+    ensemble::check("power spectra", "map", maps, 1)?;
+    let (shape, extent) = plane(&maps[0]);
+    let modes = Modes::new(shape, extent, convention.binning, convention.window);
+    let fft = RealFft::<f64>::new(shape);
+    let norm = normalisation(shape, extent, convention.binning);
+    let bins = modes.k.len();
+    let mut power = Array2::zeros((maps.len(), bins));
+    let rows: Vec<_> = power.rows_mut().into_iter().collect();
+    rows.into_par_iter().zip(maps).for_each(|(mut row, map)| {
+        let spectrum = transform(&fft, map.values.iter().copied());
+        let sums = bin_sums(&modes, shape, |i| spectrum[i].norm_sqr());
+        for (out, (sum, count)) in row.iter_mut().zip(sums.iter().zip(&modes.count)) {
+            *out = norm * sum / *count as f64;
+        }
+    });
+    Ok(PowerSpectra {
+        k: modes.k,
+        edges: modes.edges,
+        power,
+        modes: modes.count,
+        nyquist: modes.nyquist,
+        length_unit: maps[0].length_unit.label.clone(),
+    })
+}
+
+/// The cross spectrum of two maps, with both auto spectra; see [`power_spectrum`].
+///
+/// # Errors
+/// As [`power_spectra`].
+pub fn cross_spectrum(a: &Map, b: &Map, convention: PowerConvention) -> Result<CrossSpectrum> {
+    ensemble::check_pair(
+        "cross spectrum",
+        ("the first map", std::slice::from_ref(a)),
+        ("the second map", std::slice::from_ref(b)),
+    )?;
+    let (shape, extent) = plane(a);
+    Ok(cross(shape, extent, convention, a.values.iter().copied(), b.values.iter().copied()))
+}
+
+/// The power spectrum of a cube; as [`power_spectrum`] with volume V for area.
+///
+/// # Errors
+/// [`Error::Value`] for a cell that is not finite, an empty cube or an absurd side.
+pub fn power_spectrum_3d(cube: &Cube, convention: PowerConvention) -> Result<PowerSpectrum> {
+    let shape = check_cube("power spectrum", "the cube", cube)?;
+    let modes = Modes::new(shape, cube.extent, convention.binning, convention.window);
+    let norm = normalisation(shape, cube.extent, convention.binning);
+    let spectrum = transform(&RealFft::<f64>::new(shape), cube.values.iter().copied());
+    let power = averaged(&modes, shape, norm, |i| spectrum[i].norm_sqr());
+    Ok(PowerSpectrum { power, k: modes.k, modes: modes.count })
+}
+
+/// The cross spectrum of two cubes.
+///
+/// # Errors
+/// As [`power_spectrum_3d`]; [`Error::Mismatch`] for different shapes or sizes.
+pub fn cross_spectrum_3d(a: &Cube, b: &Cube, convention: PowerConvention) -> Result<CrossSpectrum> {
+    let operation = "cross spectrum";
+    let shape = check_cube(operation, "the first cube", a)?;
+    check_cube(operation, "the second cube", b)?;
+    if a.values.shape() != b.values.shape() || a.extent != b.extent {
+        let describe = |c: &Cube| format!("{:?} cells on {:?}", c.values.shape(), c.extent);
+        let what = "the second cube".into();
+        return Err(Error::Mismatch { operation, what, expected: describe(a), got: describe(b) });
+    }
+    Ok(cross(shape, a.extent, convention, a.values.iter().copied(), b.values.iter().copied()))
+}
+
+/// The overdensity delta = f / <f> - 1, a pure number.
+///
+/// # Errors
+/// [`Error::Value`] when the mean is not positive.
+pub fn overdensity(map: &Map) -> Result<Map> {
+    ensemble::check("overdensity", "map", std::slice::from_ref(map), 1)?;
+    let mean = map.values.iter().map(|&v| f64::from(v)).sum::<f64>() / map.values.len() as f64;
+    if mean <= 0.0 {
+        let (what, expected) = (format!("mean of field {:?}", map.field), "positive".into());
+        return Err(Error::Value { operation: "overdensity", what, expected, got: mean.to_string() });
+    }
+    let delta = map.map_values(|v| (f64::from(v) / mean - 1.0) as f32);
+    Ok(delta.with_unit(halocast_core::Unit::dimensionless()))
+}
+
+fn plane(map: &Map) -> ([usize; 3], [f64; 3]) {
+    let [ny, nx] = map.shape();
+    ([1, ny, nx], [1.0, map.extent[0], map.extent[1]])
+}
+
+fn check_cube(operation: &'static str, what: &str, cube: &Cube) -> Result<[usize; 3]> {
+    let shape = [cube.values.shape()[0], cube.values.shape()[1], cube.values.shape()[2]];
+    let value = |what: String, expected: &str, got: String| {
+        Err(Error::Value { operation, what, expected: expected.to_owned(), got })
+    };
+    if shape.contains(&0) {
+        return value(format!("shape of {what}"), "not empty", format!("{shape:?}"));
+    }
+    if let Some(side) = cube.extent.iter().find(|s| !(s.is_finite() && **s > 0.0)) {
+        return value(format!("side of {what}"), "finite and positive", side.to_string());
+    }
+    if let Some(((x, y, z), v)) = cube.values.indexed_iter().find(|(_, v)| !v.is_finite()) {
+        return value(format!("cell [x = {x}, y = {y}, z = {z}] of {what}"), "finite", v.to_string());
+    }
+    Ok(shape)
+}
+
+/// V / N^2, or 1 / N^2 for Mudur's rings.
+fn normalisation(shape: [usize; 3], extent: [f64; 3], binning: Binning) -> f64 {
+    let cells = shape.iter().product::<usize>() as f64;
+    match binning {
+        Binning::Pylians => extent.iter().product::<f64>() / (cells * cells),
+        Binning::Mudur => 1.0 / (cells * cells),
+    }
+}
+
+fn transform(fft: &RealFft<f64>, values: impl Iterator<Item = f32>) -> Vec<Complex<f64>> {
+    let real: Vec<f64> = values.map(f64::from).collect();
+    let mut spectrum = fft.spectrum();
+    fft.forward(&real, &mut spectrum);
+    spectrum
+}
+
+fn cross(
+    shape: [usize; 3],
+    extent: [f64; 3],
+    convention: PowerConvention,
+    a: impl Iterator<Item = f32>,
+    b: impl Iterator<Item = f32>,
+) -> CrossSpectrum {
+    let modes = Modes::new(shape, extent, convention.binning, convention.window);
+    let norm = normalisation(shape, extent, convention.binning);
+    let fft = RealFft::<f64>::new(shape);
+    let (a, b) = (transform(&fft, a), transform(&fft, b));
+    let cross = averaged(&modes, shape, norm, |i| (a[i] * b[i].conj()).re);
+    let auto = [&a, &b].map(|f| averaged(&modes, shape, norm, |i| f[i].norm_sqr()));
+    CrossSpectrum { cross, auto, k: modes.k, modes: modes.count }
+}
+
+fn averaged(modes: &Modes, shape: [usize; 3], norm: f64, value: impl Fn(usize) -> f64 + Sync) -> Vec<f64> {
+    let sums = bin_sums(modes, shape, value);
+    sums.iter().zip(&modes.count).map(|(sum, &count)| norm * sum / count as f64).collect()
+}
+
+/// Weighted sums of `value` over the modes of each bin. Every plane is summed by itself and the planes in order, so that
+/// the result does not depend on the number of threads.
+fn bin_sums(modes: &Modes, shape: [usize; 3], value: impl Fn(usize) -> f64 + Sync) -> Vec<f64> {
+    let half = shape[2] / 2 + 1;
+    let last = modes.last_window();
+    let plane = |x: usize| {
+        let mut sums = vec![0.0; modes.k.len()];
+        for y in 0..shape[1] {
+            let (first, row) = ((x * shape[1] + y) * half, modes.row_window(x, y));
+            modes.visit_row(x, y, |bin, weight, z| sums[bin] += weight * row * last[z] * value(first + z));
+        }
+        sums
+    };
+    let planes: Vec<Vec<f64>> = (0..shape[0]).into_par_iter().map(plane).collect();
+    planes.into_iter().fold(vec![0.0; modes.k.len()], |mut total, plane| {
+        total.iter_mut().zip(plane).for_each(|(t, p)| *t += p);
+        total
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use halocast_core::{Rng, Unit};
+    use ndarray::Array3;
+
+    use super::*;
+
+    fn noise(shape: (usize, usize), extent: [f64; 2], seed: u64) -> Map {
+        let values = Array2::from_shape_vec(shape, Rng::new(seed).normals(shape.0 * shape.1)).unwrap();
+        Map { extent, ..Map::square("noise", values, 1.0) }
+    }
+
+    #[test]
+    fn parseval_holds_for_any_shape() {
+        // Sum over all modes of P / V is the variance: count pairs twice and self-conjugate modes once.
+        for (shape, extent) in
+            [((8, 8), [3.0, 3.0]), ((9, 15), [2.0, 5.0]), ((16, 6), [1.0, 7.0]), ((7, 8), [2.0, 2.0])]
+        {
+            let map = noise(shape, extent, 3);
+            let (dims, sides) = plane(&map);
+            let modes = Modes::new(dims, sides, Binning::Pylians, Window::None);
+            let f = transform(&RealFft::new(dims), map.values.iter().copied());
+            let sums = bin_sums(&modes, dims, |i| f[i].norm_sqr());
+            let own = |n: usize| if n % 2 == 0 { vec![0, n / 2] } else { vec![0] };
+            let mut selves = 0.0;
+            for y in own(shape.0) {
+                for x in own(shape.1) {
+                    if (y, x) != (0, 0) {
+                        selves += f[y * (shape.1 / 2 + 1) + x].norm_sqr();
+                    }
+                }
+            }
+            let n = map.values.len() as f64;
+            let mean = map.values.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
+            let variance = map.values.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n;
+            let total = (2.0 * sums.iter().sum::<f64>() - selves) / (n * n);
+            assert!((total / variance - 1.0).abs() < 1e-12, "{shape:?}: {total} {variance}");
+        }
+    }
+
+    #[test]
+    fn white_noise_has_the_power_of_its_pixels() {
+        // P = sigma^2 A / N; the error of the mean over maps and modes is 1 / sqrt(modes).
+        let maps: Vec<Map> = (0..50).map(|s| noise((32, 32), [10.0, 10.0], s)).collect();
+        let spectra = power_spectra(&maps, PowerConvention::pylians()).unwrap();
+        let expected = 100.0 / 1024.0;
+        for (p, &modes) in spectra.mean().iter().zip(&spectra.modes) {
+            let error = expected / (50.0 * modes as f64).sqrt();
+            assert!((p - expected).abs() < 5.0 * error, "{p} {expected} {error}");
+        }
+        assert_eq!(spectra.below_nyquist(), (0..15).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_gaussian_field_gives_back_its_spectrum() {
+        // Each mode's amplitude is sqrt(P), its phase at random: the power of every bin is exact.
+        let (n, side) = (24, 6.0);
+        let fft = RealFft::<f64>::new([1, n, n]);
+        let mut spectrum = transform(&fft, noise((n, n), [side; 2], 1).values.iter().copied());
+        let p = |k: f64| (1.0 + k).powi(-2);
+        let k_f = std::f64::consts::TAU / side;
+        for y in 0..n {
+            for x in 0..=n / 2 {
+                let ky = halocast_core::fft::wavenumber(y, n) as f64;
+                let k = (ky * ky + (x * x) as f64).sqrt().floor();
+                let f = &mut spectrum[y * (n / 2 + 1) + x];
+                *f *= (p(k * k_f)).sqrt() * (n * n) as f64 / side / f.norm();
+            }
+        }
+        let mut real = vec![0.0; n * n];
+        fft.inverse(&mut spectrum, &mut real);
+        let values = Array2::from_shape_vec((n, n), real.iter().map(|&v| v as f32).collect()).unwrap();
+        let found = power_spectrum(&Map::square("grf", values, side), PowerConvention::pylians()).unwrap();
+        for (j, found) in found.power.iter().enumerate() {
+            assert!((found / p((j + 1) as f64 * k_f) - 1.0).abs() < 1e-5, "bin {j}");
+        }
+    }
+
+    #[test]
+    fn cross_of_a_map_with_itself_is_its_power() {
+        let map = noise((10, 13), [4.0, 4.0], 8);
+        let auto = power_spectrum(&map, PowerConvention::pylians()).unwrap();
+        let cross = cross_spectrum(&map, &map, PowerConvention::pylians()).unwrap();
+        assert_eq!(auto.power, cross.cross);
+        assert!(cross.coherence().iter().all(|r| (r - 1.0).abs() < 1e-12));
+        let minus = cross_spectrum(&map, &map.map_values(|v| -2.0 * v), PowerConvention::pylians()).unwrap();
+        assert!(minus.coherence().iter().all(|r| (r + 1.0).abs() < 1e-12));
+    }
+
+    #[test]
+    fn a_cube_constant_along_z_has_the_spectrum_of_its_face() {
+        let n = 12;
+        let map = noise((n, n), [5.0; 2], 4);
+        let cube = Cube {
+            values: Array3::from_shape_fn((n, n, n), |(x, y, _)| map.values[[y, x]]),
+            extent: [5.0; 3],
+            length_unit: Unit::mpc_h(),
+            unit: Unit::dimensionless(),
+            field: "noise".into(),
+            periodic: true,
+        };
+        let face = power_spectrum(&map, PowerConvention::pylians()).unwrap();
+        let whole = power_spectrum_3d(&cube, PowerConvention::pylians()).unwrap();
+        // Sums over modes agree in bins without Nyquist modes: P3 N3 = L P2 N2.
+        for j in 0..n / 2 - 1 {
+            let (a, b) = (whole.power[j] * whole.modes[j] as f64, 5.0 * face.power[j] * face.modes[j] as f64);
+            assert!((a / b - 1.0).abs() < 1e-10);
+        }
+        let single = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        assert_eq!(whole, single.install(|| power_spectrum_3d(&cube, PowerConvention::pylians())).unwrap());
+    }
+
+    #[test]
+    fn mudur_power_is_the_square_of_the_normalised_transform() {
+        let map = Map::square("flat", Array2::from_elem((8, 8), 3.0), 25.0);
+        let spectrum = power_spectrum(&map, PowerConvention::mudur()).unwrap();
+        assert_eq!(spectrum.k.len(), 4);
+        assert!((spectrum.power[0] - 9.0).abs() < 1e-12 && spectrum.power[1] < 1e-20);
+    }
+}
