@@ -392,7 +392,7 @@ fn to_f64(b: &[u8], dtype: NpyType) -> f64 {
 }
 
 /// IEEE 754 binary16 to binary32, exactly.
-fn half_to_f32(bits: u16) -> f32 {
+pub(crate) fn half_to_f32(bits: u16) -> f32 {
     let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
     let (exponent, fraction) = (i32::from(bits >> 10 & 31), f32::from(bits & 0x3ff));
     sign * match exponent {

@@ -1,0 +1,229 @@
+//! One narrow door to HDF5: what this crate needs of it, in types of its own.
+//!
+//! Reading and writing are traits because there are two backends: pure Rust, always there, and the C library behind the
+//! feature `libhdf5`, which reads a few old layouts that the pure one does not.
+
+mod decode;
+#[cfg(feature = "libhdf5")]
+mod native;
+mod pure;
+mod pure_writer;
+mod values;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+
+use halocast_core::FieldValues;
+use ndarray::ArrayD;
+
+use crate::{Error, Result};
+
+pub use values::{Attribute, DatasetInfo, Hdf5Type, Storage};
+
+/// A file open for reading. Objects are named by their path, such as `PartType0/Coordinates`; the root is empty.
+pub trait Hdf5Read: Send + Sync {
+    /// The path of the file.
+    fn path(&self) -> &Path;
+
+    /// The names of the groups in a group, sorted.
+    ///
+    /// # Errors
+    /// [`Error::Hdf5`] when there is no such group or it is damaged. The same holds for every method here.
+    fn groups(&self, group: &str) -> Result<Vec<String>>;
+
+    /// The names of the datasets in a group, sorted.
+    ///
+    /// # Errors
+    /// [`Error::Hdf5`].
+    fn datasets(&self, group: &str) -> Result<Vec<String>>;
+
+    /// The attributes of a group or dataset.
+    ///
+    /// # Errors
+    /// [`Error::Hdf5`].
+    fn attributes(&self, object: &str) -> Result<BTreeMap<String, Attribute>>;
+
+    /// Shape and type of a dataset.
+    ///
+    /// # Errors
+    /// [`Error::Hdf5`].
+    fn info(&self, dataset: &str) -> Result<DatasetInfo>;
+
+    /// Rows of a dataset: a range of its first axis. A scalar has one row.
+    ///
+    /// # Errors
+    /// [`Error::Hdf5`]; [`Error::Invalid`] when the range or the type does not fit.
+    fn read_rows(&self, dataset: &str, rows: Range<usize>) -> Result<FieldValues>;
+
+    /// A whole dataset in the nearest of the four types of [`FieldValues`]: nothing is rounded.
+    ///
+    /// # Errors
+    /// As [`Hdf5Read::read_rows`].
+    fn read(&self, dataset: &str) -> Result<FieldValues> {
+        let info = self.info(dataset)?;
+        self.read_rows(dataset, 0..info.rows())
+    }
+
+    /// A whole dataset as f32.
+    ///
+    /// # Errors
+    /// As [`Hdf5Read::read_rows`].
+    fn read_f32(&self, dataset: &str) -> Result<ArrayD<f32>> {
+        Ok(match self.read(dataset)? {
+            FieldValues::F32(values) => values,
+            values => values.to_f64().mapv(|v| v as f32),
+        })
+    }
+
+    /// A whole dataset as f64.
+    ///
+    /// # Errors
+    /// As [`Hdf5Read::read_rows`].
+    fn read_f64(&self, dataset: &str) -> Result<ArrayD<f64>> {
+        Ok(match self.read(dataset)? {
+            FieldValues::F64(values) => values,
+            values => values.to_f64(),
+        })
+    }
+
+    /// A whole dataset of integers as u64.
+    ///
+    /// # Errors
+    /// As [`Hdf5Read::read_rows`]; [`Error::Invalid`] for floating-point or negative numbers.
+    fn read_u64(&self, dataset: &str) -> Result<ArrayD<u64>> {
+        let refuse = |got: String| {
+            Error::invalid(self.path(), format!("dataset {dataset}"), "integers of at least 0", got)
+        };
+        match self.read(dataset)? {
+            FieldValues::U64(values) => Ok(values),
+            FieldValues::I64(values) => match values.iter().find(|v| **v < 0) {
+                Some(negative) => Err(refuse(negative.to_string())),
+                None => Ok(values.mapv(|v| v as u64)),
+            },
+            _ => Err(refuse("floating-point numbers".into())),
+        }
+    }
+}
+
+/// A file being written. Nothing is at its path until [`Hdf5Write::finish`].
+pub trait Hdf5Write {
+    /// Creates a group, and its parents when they are not there.
+    ///
+    /// # Errors
+    /// [`Error::Hdf5`].
+    fn create_group(&mut self, path: &str) -> Result<()>;
+
+    /// Sets an attribute of a group or dataset that exists; the root is empty.
+    ///
+    /// # Errors
+    /// [`Error::Hdf5`].
+    fn set_attribute(&mut self, object: &str, name: &str, value: &Attribute) -> Result<()>;
+
+    /// Creates and fills a dataset in a group that exists.
+    ///
+    /// # Errors
+    /// [`Error::Hdf5`].
+    fn write_dataset(&mut self, path: &str, values: &FieldValues, storage: Storage) -> Result<()>;
+
+    /// Closes the file and moves it to its path.
+    ///
+    /// # Errors
+    /// [`Error::Hdf5`]; [`Error::Core`] when it cannot be moved.
+    fn finish(self: Box<Self>) -> Result<()>;
+}
+
+/// The libraries that can read and write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Backend {
+    /// Pure Rust. With the feature `libhdf5`, what it does not support is read by the C library.
+    #[default]
+    Pure,
+    /// The C library.
+    #[cfg(feature = "libhdf5")]
+    Libhdf5,
+}
+
+/// Opens a file for reading with the default backend.
+///
+/// # Errors
+/// [`Error::Read`] when it cannot be opened; [`Error::Hdf5`] when it is not HDF5 or is damaged.
+pub fn open_hdf5(path: impl AsRef<Path>) -> Result<Box<dyn Hdf5Read>> {
+    open_hdf5_with(path, Backend::default())
+}
+
+/// Opens a file for reading.
+///
+/// # Errors
+/// As [`open_hdf5`].
+pub fn open_hdf5_with(path: impl AsRef<Path>, backend: Backend) -> Result<Box<dyn Hdf5Read>> {
+    let path = path.as_ref();
+    let metadata = std::fs::metadata(path).map_err(Error::read(path))?;
+    if metadata.is_dir() {
+        return Err(Error::read(path)(std::io::ErrorKind::IsADirectory.into()));
+    }
+    match backend {
+        Backend::Pure => Ok(Box::new(pure::PureReader::open(path)?)),
+        #[cfg(feature = "libhdf5")]
+        Backend::Libhdf5 => Ok(Box::new(native::NativeReader::open(path)?)),
+    }
+}
+
+/// Begins a file with the default backend.
+///
+/// # Errors
+/// [`Error::Hdf5`] when it cannot be created.
+pub fn create_hdf5(path: impl AsRef<Path>) -> Result<Box<dyn Hdf5Write>> {
+    create_hdf5_with(path, Backend::default())
+}
+
+/// Begins a file.
+///
+/// # Errors
+/// As [`create_hdf5`].
+pub fn create_hdf5_with(path: impl AsRef<Path>, backend: Backend) -> Result<Box<dyn Hdf5Write>> {
+    let path = path.as_ref();
+    match backend {
+        Backend::Pure => Ok(Box::new(pure_writer::PureWriter::create(path)?)),
+        #[cfg(feature = "libhdf5")]
+        Backend::Libhdf5 => Ok(Box::new(native::NativeWriter::create(path)?)),
+    }
+}
+
+/// A file under a temporary name, removed unless it was renamed.
+struct Temporary {
+    path: std::path::PathBuf,
+    target: std::path::PathBuf,
+    renamed: bool,
+}
+
+impl Temporary {
+    fn beside(target: &Path) -> Result<Self> {
+        if let Some(parent) = target.parent().filter(|p| !p.as_os_str().is_empty()) {
+            std::fs::create_dir_all(parent).map_err(Error::read(parent))?;
+        }
+        let mut name = target.file_name().unwrap_or_default().to_os_string();
+        name.push(format!(".{}.partial", std::process::id()));
+        Ok(Self { path: target.with_file_name(name), target: target.to_path_buf(), renamed: false })
+    }
+
+    fn rename(mut self) -> Result<()> {
+        let failed = |source| halocast_core::Error::Write { path: self.target.clone(), source };
+        std::fs::rename(&self.path, &self.target).map_err(failed)?;
+        self.renamed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.renamed {
+            // Best effort: the file may never have been created.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
