@@ -1,1 +1,52 @@
-//! A small synthetic universe, a stand-in for development and not a simulation to publish with
+//! A stand-in for development, not a simulation to publish with: a small synthetic universe.
+//!
+//! Readers, projectors, statistics and models need particles to be built and tested on, and real snapshots are large.
+//! This crate makes particles that a person and a program can take for a simulation's: a cosmic web of dark matter, and
+//! a gas that follows it, in the types, units and field names of IllustrisTNG.
+//!
+//! 1. [`LinearPower`]: the linear power spectrum of Eisenstein & Hu (1998), normalised to sigma_8.
+//! 2. [`InitialConditions`]: a Gaussian field and its displacements in second-order Lagrangian perturbation theory,
+//!    with paired and fixed modes (Angulo & Pontzen 2016).
+//! 3. [`Mesh`]: particle-mesh gravity, stepped with the kick and drift factors of FastPM (Feng et al. 2016), which keep
+//!    linear growth exact with few steps.
+//! 4. [`GasModel`]: gas that feels a filtered potential and lies on a temperature-density relation.
+//! 5. [`Universe`]: all of this from one [`UniverseConfig`], to a [`Snapshot`](halocast_core::Snapshot).
+//!
+//! The large scales can be trusted to the accuracy that `tests/` checks: linear growth and the linear power spectrum.
+//! The small scales cannot: the force is softened on the mesh, so that haloes are too wide and too few, and the gas has
+//! no shocks, cooling, stars or feedback.
+//!
+//! The same configuration gives the same bytes, run after run and at any number of threads. A universe is made in the
+//! current rayon pool: for many universes, make each in a pool of one thread.
+//!
+//! ```
+//! use halocast_core::Species;
+//! use halocast_mock::{Universe, UniverseConfig};
+//!
+//! let config = UniverseConfig { particles: 16, box_side: 40.0, steps: 3, seed: 1, ..Default::default() };
+//! let universe = Universe::simulate(&config, &|done, total| assert!(done <= total))?;
+//!
+//! let snapshot = universe.snapshot()?;
+//! assert_eq!(snapshot.header.promised, [4096, 4096, 0, 0, 0, 0]);
+//! let gas = snapshot.set(Species::Gas)?;
+//! assert_eq!(gas.vectors("Coordinates")?.len(), 4096);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Features
+//!
+//! None: everything here is always there.
+
+mod error;
+mod gas;
+mod gravity;
+mod initial;
+mod power;
+mod universe;
+
+pub use error::{Error, Result};
+pub use gas::GasModel;
+pub use gravity::Mesh;
+pub use initial::{FieldOptions, InitialConditions, Particles};
+pub use power::{LinearPower, Transfer};
+pub use universe::{Universe, UniverseConfig};
