@@ -1,0 +1,251 @@
+//! The denoising diffusion probabilistic model: a network, a schedule and an objective.
+
+use std::collections::HashMap;
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use halocast_core::{Batch, Rng};
+use serde::{Deserialize, Serialize};
+
+use super::{LossKind, Objective, Schedule, sample, sigma_of};
+use crate::unet::{UNet, UNetConfig};
+use crate::{
+    Cond, CondSpec, Denoiser, Error, Generative, Loss, Parameters, Result, SampleOptions, Trainable,
+};
+
+/// How the time of each example of a batch is drawn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeSampling {
+    /// Independent and uniform.
+    #[default]
+    Uniform,
+    /// One uniform offset for the batch, its examples in equal steps from there modulo T: the same mean with less
+    /// variance (Kingma et al. 2021, section I.1).
+    Stratified,
+}
+
+/// A diffusion model; the default is that of Mudur & Finkbeiner 2022 for 64x64 maps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DdpmConfig {
+    /// The network.
+    pub unet: UNetConfig,
+    /// The map's sides `[y, x]`.
+    pub size: [usize; 2],
+    /// Number T of noise levels.
+    pub timesteps: usize,
+    /// Their variances.
+    pub schedule: Schedule,
+    /// What the network predicts.
+    pub objective: Objective,
+    /// How its error is measured.
+    pub loss: LossKind,
+    /// How times are drawn.
+    pub times: TimeSampling,
+}
+
+impl Default for DdpmConfig {
+    fn default() -> Self {
+        Self {
+            unet: UNetConfig::default(),
+            size: [64, 64],
+            timesteps: 2000,
+            schedule: Schedule::default(),
+            objective: Objective::Noise,
+            loss: LossKind::Huber,
+            times: TimeSampling::Uniform,
+        }
+    }
+}
+
+/// A denoising diffusion probabilistic model (Ho et al. 2020).
+///
+/// Training draws t, eps and minimises the error of the network's prediction of its target from
+/// x_t = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps (their algorithm 1); sampling walks the chain back, see
+/// [`crate::diffusion::Sampler`].
+pub struct Ddpm {
+    config: DdpmConfig,
+    network: UNet,
+    parameters: Parameters,
+    device: Device,
+    alphas_bar: Vec<f64>,
+    sigmas: Vec<f64>,
+}
+
+impl Ddpm {
+    /// A model with fresh parameters drawn from `seed`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the configuration is not usable.
+    pub fn new(config: &DdpmConfig, seed: u64, device: &Device) -> Result<Self> {
+        let parameters = Parameters::new(seed, device);
+        Self::build(config, parameters.builder(), parameters, device)
+    }
+
+    /// A model to sample from, on given parameters; it records nothing for gradients.
+    ///
+    /// # Errors
+    /// When the configuration is not usable or a parameter is absent or of another shape.
+    pub fn frozen(config: &DdpmConfig, tensors: HashMap<String, Tensor>, device: &Device) -> Result<Self> {
+        let builder = VarBuilder::from_tensors(tensors, DType::F32, device);
+        Self::build(config, builder, Parameters::new(0, device), device)
+    }
+
+    fn build(config: &DdpmConfig, vb: VarBuilder, parameters: Parameters, device: &Device) -> Result<Self> {
+        let multiple = config.unet.side_multiple();
+        let checks = [
+            ("timesteps", config.timesteps > 0, "at least 1".to_owned(), config.timesteps.to_string()),
+            (
+                "size",
+                config.size.iter().all(|s| *s > 0 && s % multiple == 0),
+                format!("multiples of {multiple}"),
+                format!("{:?}", config.size),
+            ),
+        ];
+        for (field, ok, expected, got) in checks {
+            if !ok {
+                return Err(Error::Config { model: "DDPM", field: field.into(), expected, got });
+            }
+        }
+        let alphas_bar = config.schedule.alphas_bar(config.timesteps);
+        if alphas_bar.iter().any(|a| !(*a > 0.0 && *a < 1.0)) {
+            return Err(Error::Config {
+                model: "DDPM",
+                field: "schedule".into(),
+                expected: "every beta in (0, 1)".into(),
+                got: format!("{:?} over {} steps", config.schedule, config.timesteps),
+            });
+        }
+        let sigmas = alphas_bar.iter().copied().map(sigma_of).collect();
+        let network = UNet::new(&config.unet, vb)?;
+        Ok(Self { config: config.clone(), network, parameters, device: device.clone(), alphas_bar, sigmas })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &DdpmConfig {
+        &self.config
+    }
+
+    /// The network.
+    pub fn network(&self) -> &UNet {
+        &self.network
+    }
+
+    /// The loss of given data `[batch, channel, y, x]`, noise and times: the deterministic core of training.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn loss_at(&self, x0: &Tensor, noise: &Tensor, t: &[usize], cond: Option<&Tensor>) -> Result<Tensor> {
+        let bars: Vec<f64> = t.iter().map(|&t| self.alphas_bar[t.min(self.alphas_bar.len() - 1)]).collect();
+        let mix = |weights: &dyn Fn(f64) -> (f64, f64)| -> Result<Tensor> {
+            let column = |f: &dyn Fn(f64) -> f64| {
+                let values: Vec<f32> = bars.iter().map(|&a| f(a) as f32).collect();
+                Tensor::from_vec(values, (bars.len(), 1, 1, 1), x0.device())
+            };
+            let (a, b) = (column(&|a| weights(a).0)?, column(&|a| weights(a).1)?);
+            Ok((x0.broadcast_mul(&a)? + noise.broadcast_mul(&b)?)?)
+        };
+        let x_t = mix(&|a| (a.sqrt(), (1.0 - a).sqrt()))?;
+        let target = mix(&|a| self.config.objective.target(a))?;
+        let times: Vec<f64> = t.iter().map(|&t| t as f64).collect();
+        let prediction = self.network.forward(&x_t, &times, cond)?;
+        self.config.loss.of(&prediction, &target)
+    }
+
+    fn draw_times(&self, n: usize, rng: &mut Rng) -> Vec<usize> {
+        let total = self.config.timesteps;
+        match self.config.times {
+            TimeSampling::Uniform => (0..n).map(|_| rng.below(total)).collect(),
+            TimeSampling::Stratified => {
+                let offset = rng.uniform();
+                let at = |i: usize| ((offset + i as f64 / n as f64).fract() * total as f64) as usize;
+                (0..n).map(|i| at(i).min(total - 1)).collect()
+            }
+        }
+    }
+}
+
+impl Denoiser for Ddpm {
+    fn event_shape(&self) -> Vec<usize> {
+        vec![self.config.unet.channels, self.config.size[0], self.config.size[1]]
+    }
+
+    fn device(&self) -> &Device {
+        &self.device
+    }
+
+    fn sigmas(&self) -> &[f64] {
+        &self.sigmas
+    }
+
+    fn denoise(&self, x: &Tensor, index: usize, cond: Option<&Cond>) -> Result<Tensor> {
+        let alpha_bar = self.alphas_bar[index];
+        let x_t = (x * alpha_bar.sqrt())?;
+        let times = vec![index as f64; x.dims()[0]];
+        let parameters = self.condition().vector("DDPM", cond)?;
+        let prediction = self.network.forward(&x_t, &times, parameters)?;
+        let (of_x, of_prediction) = self.config.objective.data(alpha_bar);
+        Ok(((x_t * of_x)? + (prediction * of_prediction)?)?)
+    }
+}
+
+impl Generative for Ddpm {
+    fn event_shape(&self) -> Vec<usize> {
+        Denoiser::event_shape(self)
+    }
+
+    fn condition(&self) -> CondSpec {
+        match self.config.unet.parameters {
+            0 => CondSpec::None,
+            n => CondSpec::Vector(n),
+        }
+    }
+
+    fn sample(
+        &self,
+        n: usize,
+        cond: Option<&Cond>,
+        options: &SampleOptions<'_>,
+        rng: &mut Rng,
+    ) -> Result<Tensor> {
+        sample(self, n, cond, options, rng)
+    }
+}
+
+impl Trainable for Ddpm {
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    fn device(&self) -> &Device {
+        &self.device
+    }
+
+    fn loss(&self, _phase: usize, batch: &Batch, rng: &mut Rng) -> Result<Loss> {
+        let shape = batch.fields.shape().to_vec();
+        let event = Denoiser::event_shape(self);
+        if shape.len() != 4 || shape[1..] != event[..] || shape[0] == 0 {
+            return Err(Error::Shape {
+                operation: "DDPM loss",
+                what: "batch".into(),
+                expected: format!("[batch, {}, {}, {}]", event[0], event[1], event[2]),
+                got: shape,
+            });
+        }
+        let values: Vec<f32> = batch.fields.iter().copied().collect();
+        let x0 = Tensor::from_vec(values, shape.as_slice(), &self.device)?;
+        let t = self.draw_times(shape[0], rng);
+        let noise = Tensor::from_vec(rng.normals(x0.elem_count()), shape.as_slice(), &self.device)?;
+        let cond = match (&batch.parameters, self.config.unet.parameters) {
+            (Some(p), n) if n > 0 => {
+                let values: Vec<f32> = p.iter().copied().collect();
+                Some(Tensor::from_vec(values, (p.nrows(), p.ncols()), &self.device)?)
+            }
+            _ => None,
+        };
+        let total = self.loss_at(&x0, &noise, &t, cond.as_ref())?;
+        let value = total.to_scalar::<f32>()?;
+        Ok(Loss { total, parts: vec![("loss", value)] })
+    }
+}

@@ -1,0 +1,313 @@
+//! Samplers: they take a denoiser and know nothing of how it was trained.
+
+use candle_core::Tensor;
+use halocast_core::Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::{Cond, Denoiser, Error, Result, SampleOptions};
+
+/// How a chain of noise levels sigma_0 > sigma_1 > ... > 0 is walked down. In all of them x = x0 + sigma n.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Sampler {
+    /// The posterior q(x_s | x_t, x0) with x0 replaced by the denoiser D (Ho et al. 2020, eqs. 6 and 7), over `steps` of
+    /// the levels (all of them when `None`). In the variables used here its mean is
+    /// D + (sigma_s / sigma_t)^2 (x - D) and its variance sigma_s^2 (1 - sigma_s^2 / sigma_t^2), the variance
+    /// beta-tilde of the paper.
+    Ancestral {
+        /// The number of levels visited.
+        steps: Option<usize>,
+    },
+    /// Denoising diffusion implicit model (Song, Meng & Ermon 2021, eq. 12): the fraction `eta` of the ancestral noise
+    /// is drawn anew; `eta` = 0 is deterministic, 1 is [`Sampler::Ancestral`].
+    Ddim {
+        /// The number of levels visited.
+        steps: usize,
+        /// Fraction of the ancestral standard deviation.
+        eta: f64,
+    },
+    /// DPM-Solver++(2M) (Lu et al. 2022, algorithm 2): second order in log sigma, deterministic.
+    DpmSolver {
+        /// The number of levels visited.
+        steps: usize,
+    },
+}
+
+impl Default for Sampler {
+    fn default() -> Self {
+        Self::Ancestral { steps: None }
+    }
+}
+
+impl Sampler {
+    /// The indices of the levels visited among `levels`, descending; the last is always the lowest level.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the number of steps is zero or more than there are levels.
+    pub fn indices(&self, levels: usize) -> Result<Vec<usize>> {
+        let steps = match *self {
+            Self::Ancestral { steps } => steps.unwrap_or(levels),
+            Self::Ddim { steps, .. } | Self::DpmSolver { steps } => steps,
+        };
+        if steps == 0 || steps > levels {
+            return Err(Error::Config {
+                model: "sampler",
+                field: "steps".into(),
+                expected: format!("1 to {levels}"),
+                got: steps.to_string(),
+            });
+        }
+        if steps == 1 {
+            return Ok(vec![levels - 1]);
+        }
+        let stride = (levels - 1) as f64 / (steps - 1) as f64;
+        Ok((0..steps).rev().map(|i| (i as f64 * stride).round() as usize).collect())
+    }
+
+    /// The number of network evaluations for one batch.
+    ///
+    /// # Errors
+    /// As [`Sampler::indices`].
+    pub fn evaluations(&self, levels: usize) -> Result<usize> {
+        Ok(self.indices(levels)?.len())
+    }
+}
+
+/// Draws `n` events from a denoiser, in batches; each event has its own stream of `rng`, so the batch size does not
+/// change the result beyond rounding.
+///
+/// # Errors
+/// When the sampler's options are absurd, the condition does not fit, or a tensor operation fails.
+pub fn sample(
+    denoiser: &dyn Denoiser,
+    n: usize,
+    cond: Option<&Cond>,
+    options: &SampleOptions<'_>,
+    rng: &mut Rng,
+) -> Result<Tensor> {
+    if n == 0 || options.batch == 0 {
+        return Err(Error::Config {
+            model: "sampler",
+            field: "number of samples and batch".into(),
+            expected: "at least 1".into(),
+            got: format!("{n} and {}", options.batch),
+        });
+    }
+    let indices = options.sampler.indices(denoiser.sigmas().len())?;
+    let total = (n.div_ceil(options.batch) * indices.len()) as u64;
+    // A fresh key for this call: two calls with one generator draw different events.
+    let key = Rng::new(rng.next_u64());
+    let mut events = Vec::new();
+    for (b, start) in (0..n).step_by(options.batch).enumerate() {
+        let size = options.batch.min(n - start);
+        let cond = cond.map(|c| slice_cond(c, start, size)).transpose()?;
+        let mut streams: Vec<Rng> = (start..start + size).map(|i| key.split(i as u64)).collect();
+        let done = (b * indices.len()) as u64;
+        let tick = |i: usize| (options.progress)(done + i as u64 + 1, total);
+        events.push(walk(denoiser, options.sampler, &indices, cond.as_ref(), &mut streams, &tick)?);
+    }
+    Ok(Tensor::cat(&events, 0)?)
+}
+
+/// One batch down the chain.
+fn walk(
+    denoiser: &dyn Denoiser,
+    sampler: Sampler,
+    indices: &[usize],
+    cond: Option<&Cond>,
+    streams: &mut [Rng],
+    tick: &dyn Fn(usize),
+) -> Result<Tensor> {
+    let sigmas = denoiser.sigmas();
+    let mut x = (noise(denoiser, streams)? * start_scale(sigmas[indices[0]]))?;
+    let mut previous: Option<(Tensor, f64)> = None;
+    for (i, &index) in indices.iter().enumerate() {
+        let sigma = sigmas[index];
+        let next = indices.get(i + 1).map_or(0.0, |&j| sigmas[j]);
+        let denoised = denoiser.denoise(&x, index, cond)?;
+        x = if next == 0.0 {
+            denoised.clone()
+        } else {
+            match sampler {
+                Sampler::Ancestral { .. } => {
+                    ancestral_step(&x, &denoised, sigma, next, 1.0, || noise(denoiser, streams))?
+                }
+                Sampler::Ddim { eta, .. } => {
+                    ancestral_step(&x, &denoised, sigma, next, eta, || noise(denoiser, streams))?
+                }
+                Sampler::DpmSolver { .. } => solver_step(&x, &denoised, previous.as_ref(), sigma, next)?,
+            }
+        };
+        previous = Some((denoised, sigma));
+        tick(i);
+    }
+    Ok(x)
+}
+
+/// The standard deviation of x = x0 + sigma n at the highest level when x0 has variance one: at the usual schedules this
+/// is sigma to a part in 10^8, and for short ones it keeps x_T = x / sqrt(1 + sigma^2) a standard normal, as published.
+fn start_scale(sigma: f64) -> f64 {
+    (1.0 + sigma * sigma).sqrt()
+}
+
+fn noise(denoiser: &dyn Denoiser, streams: &mut [Rng]) -> Result<Tensor> {
+    let event = denoiser.event_shape();
+    let size: usize = event.iter().product();
+    let mut values = vec![0.0f32; size * streams.len()];
+    values.chunks_mut(size).zip(streams.iter_mut()).for_each(|(chunk, rng)| rng.fill_normal(chunk));
+    let shape: Vec<usize> = std::iter::once(streams.len()).chain(event).collect();
+    Ok(Tensor::from_vec(values, shape, denoiser.device())?)
+}
+
+/// One step from noise level `sigma` down to `next` given the denoised field, drawing the fraction `eta` of the ancestral
+/// noise anew from the standard normal field `noise`:
+///
+/// x_s = D + kept (x - D) / sigma + fresh n, with fresh = eta sigma_s sqrt(1 - sigma_s^2 / sigma_t^2) and
+/// kept^2 + fresh^2 = sigma_s^2.
+///
+/// # Source
+/// Ho et al. 2020, eqs. 6 and 7 (`eta` = 1); Song, Meng & Ermon 2021, eq. 12.
+///
+/// # Errors
+/// When the shapes differ.
+pub fn ancestral_step(
+    x: &Tensor,
+    denoised: &Tensor,
+    sigma: f64,
+    next: f64,
+    eta: f64,
+    noise: impl FnOnce() -> Result<Tensor>,
+) -> Result<Tensor> {
+    let ratio = next / sigma;
+    let fresh = eta * next * (1.0 - ratio * ratio).max(0.0).sqrt();
+    let kept = (next * next - fresh * fresh).max(0.0).sqrt() / sigma;
+    let mean = (denoised + ((x - denoised)? * kept)?)?;
+    if fresh == 0.0 {
+        return Ok(mean);
+    }
+    Ok((mean + (noise()? * fresh)?)?)
+}
+
+fn solver_step(
+    x: &Tensor,
+    denoised: &Tensor,
+    previous: Option<&(Tensor, f64)>,
+    sigma: f64,
+    next: f64,
+) -> Result<Tensor> {
+    let h = (sigma / next).ln();
+    let direction = match previous {
+        None => denoised.clone(),
+        Some((before, sigma_before)) => {
+            let r = (sigma_before / sigma).ln() / h;
+            let c = 0.5 / r;
+            ((denoised * (1.0 + c))? - (before * c)?)?
+        }
+    };
+    Ok(((x * (next / sigma))? + (direction * (-(-h).exp_m1()))?)?)
+}
+
+fn slice_cond(cond: &Cond, start: usize, size: usize) -> Result<Cond> {
+    Ok(match cond {
+        Cond::Vector(t) => Cond::Vector(t.narrow(0, start, size)?),
+        Cond::Field(t) => Cond::Field(t.narrow(0, start, size)?),
+        Cond::Set(t) => Cond::Set(t.narrow(0, start, size)?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::diffusion::{Schedule, sigma_of};
+
+    /// The exact denoiser of independent Gaussian pixels N(mean, std^2): D = mean + std^2 / (std^2 + sigma^2) (x - mean).
+    struct Gaussian {
+        sigmas: Vec<f64>,
+        mean: f64,
+        std: f64,
+    }
+
+    impl Gaussian {
+        fn new(mean: f64, std: f64) -> Self {
+            let sigmas = Schedule::default().alphas_bar(1000).into_iter().map(sigma_of).collect();
+            Self { sigmas, mean, std }
+        }
+    }
+
+    impl Denoiser for Gaussian {
+        fn event_shape(&self) -> Vec<usize> {
+            vec![1, 64, 64]
+        }
+        fn device(&self) -> &Device {
+            &Device::Cpu
+        }
+        fn sigmas(&self) -> &[f64] {
+            &self.sigmas
+        }
+        fn denoise(&self, x: &Tensor, index: usize, _: Option<&Cond>) -> Result<Tensor> {
+            let gain = self.std.powi(2) / (self.std.powi(2) + self.sigmas[index].powi(2));
+            Ok(((x - self.mean)? * gain)?.affine(1.0, self.mean)?)
+        }
+    }
+
+    fn moments(sampler: Sampler) -> (f64, f64) {
+        let options = SampleOptions { sampler, batch: 7, ..Default::default() };
+        let x = sample(&Gaussian::new(0.3, 0.5), 16, None, &options, &mut Rng::new(1)).unwrap();
+        let values: Vec<f32> = x.flatten_all().unwrap().to_vec1().unwrap();
+        let n = values.len() as f64;
+        let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
+        let variance = values.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n;
+        (mean, variance.sqrt())
+    }
+
+    #[test]
+    fn with_the_exact_denoiser_every_sampler_gives_the_gaussian() {
+        // 65,536 values: standard errors 0.002 of the mean and 0.0014 of the deviation. The chain adds its own
+        // discretisation: the last step returns the posterior mean, short of variance by sigma_0^2 = 1e-4.
+        for (sampler, tolerance) in [
+            (Sampler::Ancestral { steps: None }, 0.008),
+            (Sampler::Ddim { steps: 1000, eta: 0.0 }, 0.008),
+            (Sampler::DpmSolver { steps: 50 }, 0.02),
+        ] {
+            let (mean, std) = moments(sampler);
+            assert!((mean - 0.3).abs() < 0.01, "{sampler:?}: mean {mean}");
+            assert!((std - 0.5).abs() < tolerance, "{sampler:?}: std {std}");
+        }
+    }
+
+    #[test]
+    fn ddim_with_eta_one_is_ancestral() {
+        let draw = |sampler| {
+            let options = SampleOptions { sampler, ..Default::default() };
+            let x = sample(&Gaussian::new(0.0, 1.0), 2, None, &options, &mut Rng::new(4)).unwrap();
+            x.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+        assert_eq!(draw(Sampler::Ancestral { steps: Some(20) }), draw(Sampler::Ddim { steps: 20, eta: 1.0 }));
+    }
+
+    #[test]
+    fn the_batch_size_does_not_matter() {
+        let draw = |batch| {
+            let options = SampleOptions {
+                sampler: Sampler::Ancestral { steps: Some(10) },
+                batch,
+                ..Default::default()
+            };
+            let x = sample(&Gaussian::new(0.0, 1.0), 5, None, &options, &mut Rng::new(4)).unwrap();
+            x.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+        assert_eq!(draw(2), draw(5));
+    }
+
+    #[test]
+    fn indices_start_high_end_low_and_refuse_nonsense() {
+        let sampler = Sampler::Ddim { steps: 4, eta: 0.0 };
+        assert_eq!(sampler.indices(10).unwrap(), [9, 6, 3, 0]);
+        assert_eq!(Sampler::default().indices(3).unwrap(), [2, 1, 0]);
+        assert!(sampler.indices(3).is_err());
+        assert!(Sampler::DpmSolver { steps: 0 }.indices(3).is_err());
+    }
+}

@@ -1,0 +1,263 @@
+//! The training loop: batches, steps, checkpoints; killed at any moment, it resumes to the same bits.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use halocast_core::{Dataset, Rng};
+use halocast_models::{CheckpointHeader, ModelConfig, Trainable, load_checkpoint, save_checkpoint};
+use serde::{Deserialize, Serialize};
+
+use crate::log::LossLog;
+use crate::{Error, Optimizer, Result, StepRecord, TrainConfig};
+
+/// What the loop tells its caller.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A step was taken.
+    Step(StepRecord),
+    /// A checkpoint to sample from was written.
+    Checkpoint {
+        /// The step it holds.
+        step: u64,
+        /// The file.
+        path: &'a Path,
+    },
+}
+
+/// The header of the file a run is resumed from.
+#[derive(Debug, Serialize, Deserialize)]
+struct RunState {
+    model: ModelConfig,
+    train: TrainConfig,
+    examples: usize,
+    step: u64,
+}
+
+/// A training run in a folder.
+///
+/// The folder holds `losses.jsonl`, `checkpoint-NNNNNNNN.safetensors` every `checkpoint_every` steps and at the end, and
+/// `state.safetensors`, from which a run that was stopped goes on. The batch, augmentation and noise of a step are
+/// functions of the seed and the step's number alone, and files are written whole or not at all, so a run that was
+/// killed and resumed ends in the same bytes as one that was not.
+pub struct Trainer<'a> {
+    model: &'a dyn Trainable,
+    dataset: &'a dyn Dataset,
+    header: CheckpointHeader,
+    config: TrainConfig,
+    folder: PathBuf,
+    optimizer: Optimizer,
+    step: u64,
+}
+
+impl<'a> Trainer<'a> {
+    /// A run in `folder`, resumed where it stands if it was begun before.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the configuration is absurd or the data set empty; [`Error::Resume`] when the folder holds
+    /// a run of another model, configuration or data set.
+    pub fn new(
+        model: &'a dyn Trainable,
+        model_config: &ModelConfig,
+        dataset: &'a dyn Dataset,
+        config: &TrainConfig,
+        folder: impl Into<PathBuf>,
+    ) -> Result<Self> {
+        config.validate()?;
+        if dataset.is_empty() {
+            let (expected, got) = ("at least one example".to_owned(), "none".to_owned());
+            return Err(Error::Config { field: "data set", expected, got });
+        }
+        let mut trainer = Self {
+            model,
+            dataset,
+            header: CheckpointHeader::new(model_config.clone(), config.seed, 0),
+            config: config.clone(),
+            folder: folder.into(),
+            optimizer: Optimizer::new(model.parameters(), config)?,
+            step: 0,
+        };
+        if trainer.state_path().exists() {
+            trainer.resume()?;
+        }
+        Ok(trainer)
+    }
+
+    /// Puts `extra` into the header of every checkpoint.
+    pub fn with_extra(mut self, extra: serde_json::Value) -> Self {
+        self.header.extra = extra;
+        self
+    }
+
+    /// The number of steps taken.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// The file of the checkpoint of a step.
+    pub fn checkpoint_path(&self, step: u64) -> PathBuf {
+        self.folder.join(format!("checkpoint-{step:08}.safetensors"))
+    }
+
+    /// The loss log, whole lines only.
+    ///
+    /// # Errors
+    /// [`Error::File`] when it cannot be read.
+    pub fn losses(&self) -> Result<Vec<StepRecord>> {
+        LossLog::read(&self.log_path())
+    }
+
+    /// Trains to the end and returns the last checkpoint's path.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] when the loss is no longer finite; errors of the model, the data set and the disk.
+    pub fn run(&mut self, on_event: &mut dyn FnMut(Event<'_>)) -> Result<PathBuf> {
+        let root = Rng::new(self.config.seed);
+        let mut order = Order::new(root.split_named("order"), self.dataset.len());
+        let steps = root.split_named("steps");
+        let mut log = LossLog::open(&self.log_path(), self.step)?;
+        while self.step < self.config.iterations {
+            let step = self.step + 1;
+            let mut rng = steps.split(step);
+            let indices = order.batch(self.step, self.config.batch);
+            let batch = self.dataset.batch(&indices, &mut rng)?;
+            let record = self.train_step(step, &batch, &mut rng)?;
+            log.push(&record)?;
+            self.step = step;
+            on_event(Event::Step(record));
+            if step % self.config.checkpoint_every == 0 || step == self.config.iterations {
+                log.flush()?;
+                let path = self.save()?;
+                on_event(Event::Checkpoint { step, path: &path });
+            }
+        }
+        Ok(self.checkpoint_path(self.step))
+    }
+
+    fn train_step(&mut self, step: u64, batch: &halocast_core::Batch, rng: &mut Rng) -> Result<StepRecord> {
+        let mut record = StepRecord {
+            step,
+            loss: 0.0,
+            gradient_norm: 0.0,
+            learning_rate: self.config.learning_rate_at(step),
+        };
+        for phase in 0..self.model.phases() {
+            let loss = self.model.loss(phase, batch, rng)?;
+            let value = loss.total.to_scalar::<f32>()?;
+            if !value.is_finite() {
+                return Err(Error::Diverged { step, loss: value });
+            }
+            let gradients = loss.total.backward()?;
+            record.gradient_norm = self.optimizer.step(&gradients, &self.config, step)?;
+            record.loss += value;
+        }
+        Ok(record)
+    }
+
+    /// Writes the checkpoint, then the state: if a crash falls between them, the step is taken again and its checkpoint
+    /// overwritten by the same bytes.
+    fn save(&self) -> Result<PathBuf> {
+        let path = self.checkpoint_path(self.step);
+        let header = CheckpointHeader { step: self.step, ..self.header.clone() };
+        save_checkpoint(&path, &header, &self.optimizer.averaged()?)?;
+        let state = RunState {
+            model: self.header.config.clone(),
+            train: self.config.clone(),
+            examples: self.dataset.len(),
+            step: self.step,
+        };
+        save_checkpoint(self.state_path(), &state, &self.optimizer.state()?)?;
+        Ok(path)
+    }
+
+    fn resume(&mut self) -> Result<()> {
+        let path = self.state_path();
+        let (state, tensors) = load_checkpoint::<RunState>(&path, &Device::Cpu)?;
+        let differs = |what, found: String, expected: String| Error::Resume {
+            path: path.clone(),
+            what,
+            found,
+            expected,
+        };
+        // More iterations than before are welcome where the schedule does not depend on them.
+        let mut train = state.train.clone();
+        if train.schedule == crate::LearningRate::Constant {
+            train.iterations = self.config.iterations;
+        }
+        if state.model != self.header.config {
+            let (found, expected) = (format!("{:?}", state.model), format!("{:?}", self.header.config));
+            return Err(differs("the model", found, expected));
+        }
+        if train != self.config {
+            let (found, expected) = (format!("{:?}", state.train), format!("{:?}", self.config));
+            return Err(differs("the training configuration", found, expected));
+        }
+        if state.examples != self.dataset.len() {
+            let (found, expected) = (state.examples.to_string(), self.dataset.len().to_string());
+            return Err(differs("the number of examples", found, expected));
+        }
+        self.optimizer.restore(&tensors)?;
+        self.step = state.step;
+        tracing::info!(step = self.step, path = %path.display(), "resumed");
+        Ok(())
+    }
+
+    fn state_path(&self) -> PathBuf {
+        self.folder.join("state.safetensors")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.join("losses.jsonl")
+    }
+}
+
+/// The order of examples: every epoch a permutation that depends on the seed and the epoch alone.
+struct Order {
+    rng: Rng,
+    epoch: Option<u64>,
+    permutation: Vec<usize>,
+}
+
+impl Order {
+    fn new(rng: Rng, examples: usize) -> Self {
+        Self { rng, epoch: None, permutation: (0..examples).collect() }
+    }
+
+    /// The indices of the batch of step `step`, counted from 0.
+    fn batch(&mut self, step: u64, size: usize) -> Vec<usize> {
+        let examples = self.permutation.len() as u64;
+        let first = step * size as u64;
+        (first..first + size as u64)
+            .map(|i| {
+                self.load(i / examples);
+                self.permutation[(i % examples) as usize]
+            })
+            .collect()
+    }
+
+    fn load(&mut self, epoch: u64) {
+        if self.epoch != Some(epoch) {
+            self.permutation.sort_unstable();
+            self.rng.split(epoch).shuffle(&mut self.permutation);
+            self.epoch = Some(epoch);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_epoch_holds_every_example_once_wherever_it_is_entered() {
+        let mut order = Order::new(Rng::new(1), 10);
+        let all: Vec<usize> = (0..10).flat_map(|s| order.batch(s, 3)).collect();
+        for epoch in all.chunks(10) {
+            let mut sorted = epoch.to_vec();
+            sorted.sort_unstable();
+            assert_eq!(sorted, (0..10).collect::<Vec<_>>());
+        }
+        assert_eq!(Order::new(Rng::new(1), 10).batch(7, 3), all[21..24]);
+        assert_ne!(all[..10], all[10..20]);
+    }
+}
