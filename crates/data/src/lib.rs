@@ -5,6 +5,7 @@
 mod error;
 mod hdf5;
 mod npy;
+mod tng;
 
 pub use error::{Error, Incomplete, Result};
 pub use hdf5::{
@@ -12,3 +13,7 @@ pub use hdf5::{
     open_hdf5, open_hdf5_with,
 };
 pub use npy::{NpyElement, NpyFile, NpyType, read_npy, read_npy_f32, read_npy_f64, write_npy};
+pub use tng::{
+    FieldDescription, ReadOptions, SnapshotDescription, SpeciesDescription, WriteOptions, describe_snapshot,
+    read_snapshot, write_snapshot,
+};

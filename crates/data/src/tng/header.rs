@@ -1,0 +1,144 @@
+//! The header of a snapshot: what it says, and what stands in for what it does not.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use halocast_core::{Cosmology, Header};
+
+use crate::hdf5::{Attribute, Hdf5Read};
+use crate::{Error, Result};
+
+/// The box of the first generation of CAMELS, 25 Mpc/h, stands in for a header that gives none.
+const DEFAULT_BOX: f64 = 25_000.0;
+/// More files than any simulation has.
+const FILES_LIMIT: u64 = 1 << 20;
+
+/// A header with what only the reader needs.
+pub(super) struct RawHeader {
+    pub header: Header,
+    /// The number of files; `None` when not given.
+    pub files: Option<u64>,
+    /// Particles in this file; `None` when not given.
+    pub this_file: Option<[u64; 6]>,
+    /// Particles in all files; `None` when not given.
+    pub total: Option<[u64; 6]>,
+    /// One line for each value that a default stands in for.
+    pub defaults: Vec<String>,
+}
+
+impl RawHeader {
+    pub(super) fn read(file: &dyn Hdf5Read, box_size: Option<f64>) -> Result<Self> {
+        let path = file.path();
+        if !file.groups("")?.iter().any(|g| g == "Header") {
+            let available = file.groups("")?.join(", ");
+            return Err(Error::Absent { path: path.to_path_buf(), field: "group /Header".into(), available });
+        }
+        let attributes = Attributes { path, values: file.attributes("Header")? };
+        let mut defaults = Vec::new();
+        let tng = Cosmology::illustris_tng();
+
+        let time = attributes.number("Time", 1e-6..=1e3)?;
+        let redshift = attributes.number("Redshift", -0.999..=1e6)?;
+        let (time, redshift) = match (time, redshift) {
+            (Some(a), Some(z)) => (a, z),
+            (Some(a), None) => (a, 1.0 / a - 1.0),
+            (None, Some(z)) => (1.0 / (1.0 + z), z),
+            (None, None) => {
+                defaults.push("header gives neither Time nor Redshift: a = 1 is assumed".into());
+                (1.0, 0.0)
+            }
+        };
+        let mut or_default = |name: &str, value: Option<f64>, default: f64, unit: &str| {
+            value.unwrap_or_else(|| {
+                defaults.push(format!("header gives no {name}: {default}{unit} is assumed"));
+                default
+            })
+        };
+        let box_size = match box_size {
+            Some(given) => given,
+            None => or_default("BoxSize", attributes.number("BoxSize", 1e-6..=1e12)?, DEFAULT_BOX, " ckpc/h"),
+        };
+        let omega_m = or_default("Omega0", attributes.number("Omega0", 1e-6..=1.0)?, tng.omega_m, "");
+        let h = or_default("HubbleParam", attributes.number("HubbleParam", 1e-3..=2.0)?, tng.h, "");
+        let omega_b =
+            attributes.number("OmegaBaryon", 0.0..=1.0)?.filter(|&b| b > 0.0).unwrap_or(tng.omega_b);
+        if let Some(lambda) = attributes.number("OmegaLambda", -10.0..=10.0)?
+            && (omega_m + lambda - 1.0).abs() > 1e-3
+        {
+            let sum = omega_m + lambda;
+            defaults.push(format!("Omega0 + OmegaLambda = {sum}: a flat cosmology is assumed"));
+        }
+        let cosmology = Cosmology { omega_m, omega_b: omega_b.min(0.999 * omega_m), h, ..tng };
+        cosmology.validate()?;
+
+        let low = attributes.counts("NumPart_Total")?;
+        let high = attributes.counts("NumPart_Total_HighWord")?.unwrap_or_default();
+        let total = match low {
+            None => None,
+            Some(mut low) => {
+                for (low, high) in low.iter_mut().zip(high) {
+                    let whole =
+                        high.checked_shl(32).filter(|_| high < 1 << 16).and_then(|h| h.checked_add(*low));
+                    *low = whole.ok_or_else(|| {
+                        Error::invalid(path, "/Header NumPart_Total_HighWord", "below 2^16", high.to_string())
+                    })?;
+                }
+                Some(low)
+            }
+        };
+        let files = attributes.get("NumFilesPerSnapshot").and_then(Attribute::to_u64);
+        let files = files.and_then(|f| f.first().copied());
+        if files.is_some_and(|n| n == 0 || n > FILES_LIMIT) {
+            let got = files.unwrap_or_default().to_string();
+            return Err(Error::invalid(path, "/Header NumFilesPerSnapshot", "1 to 2^20", got));
+        }
+        let mass_table = match attributes.get("MassTable") {
+            None => [0.0; 6],
+            Some(value) => {
+                six(value.to_f64(), 0.0).filter(|m| m.iter().all(|m| m.is_finite() && *m >= 0.0)).ok_or_else(
+                    || Error::invalid(path, "/Header MassTable", "6 masses of at least 0", value.to_string()),
+                )?
+            }
+        };
+        let promised = total.unwrap_or_default();
+        let header = Header { box_size, time, redshift, cosmology, mass_table, promised };
+        Ok(Self { header, files, this_file: attributes.counts("NumPart_ThisFile")?, total, defaults })
+    }
+}
+
+struct Attributes<'a> {
+    path: &'a Path,
+    values: BTreeMap<String, Attribute>,
+}
+
+impl Attributes<'_> {
+    fn get(&self, name: &str) -> Option<&Attribute> {
+        self.values.get(name)
+    }
+
+    fn number(&self, name: &str, domain: std::ops::RangeInclusive<f64>) -> Result<Option<f64>> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        match value.to_f64().as_deref() {
+            Some([one]) if domain.contains(one) => Ok(Some(*one)),
+            _ => {
+                let expected = format!("a number in [{}, {}]", domain.start(), domain.end());
+                Err(Error::invalid(self.path, format!("/Header {name}"), expected, value.to_string()))
+            }
+        }
+    }
+
+    fn counts(&self, name: &str) -> Result<Option<[u64; 6]>> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        six(value.to_u64(), 0).map(Some).ok_or_else(|| {
+            Error::invalid(self.path, format!("/Header {name}"), "6 counts of at least 0", value.to_string())
+        })
+    }
+}
+
+/// Six values of up to six; more are refused.
+fn six<T: Copy>(values: Option<Vec<T>>, fill: T) -> Option<[T; 6]> {
+    let values = values.filter(|v| (1..=6).contains(&v.len()))?;
+    let mut six = [fill; 6];
+    six[..values.len()].copy_from_slice(&values);
+    Some(six)
+}

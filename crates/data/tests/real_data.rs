@@ -1,0 +1,225 @@
+//! Facts that a correct reader reproduces from public simulation files. Where the files are absent, each test says so in
+//! one line and passes.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use halocast_core::{FieldValues, Species};
+use halocast_data::*;
+
+/// A file or folder of the data, when it is there.
+fn data(name: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("HALOCAST_DATA").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")),
+        PathBuf::from,
+    );
+    let path = root.join(name);
+    if !path.exists() {
+        println!("no {name} in HALOCAST_DATA: not tested");
+        return None;
+    }
+    Some(path)
+}
+
+fn close(got: f64, expected: f64, relative: f64) {
+    assert!((got / expected - 1.0).abs() < relative, "{got} is not {expected}");
+}
+
+#[test]
+fn a_snapshot_with_a_missing_chunk_is_an_error_that_names_it() {
+    let Some(path) = data("tng50-4_subbox0") else { return };
+    let message = read_snapshot(&path, &ReadOptions::default()).unwrap_err().to_string();
+    for part in [
+        "chunk 7 of 11 missing",
+        "tng50-4_subbox0",
+        "header promises 45632, files hold 24789",
+        "11 expected",
+        "10 found",
+    ] {
+        assert!(message.contains(part), "{part:?} is not in {message}");
+    }
+    assert!(!message.contains('\n'));
+}
+
+#[test]
+fn a_snapshot_with_a_missing_chunk_is_read_when_that_is_allowed() {
+    let Some(path) = data("tng50-4_subbox0") else { return };
+    let snapshot = read_snapshot(&path, &ReadOptions::allow_missing()).unwrap();
+    assert_eq!(snapshot.warnings.len(), 6, "{:?}", snapshot.warnings);
+    assert_eq!(snapshot.header.promised, [45632, 48085, 0, 47864, 953, 17]);
+    assert_eq!(snapshot.header.box_size, 35000.0);
+    close(snapshot.header.cosmology.omega_m, 0.3089, 1e-12);
+    let counts = [
+        (Species::Gas, 24789),
+        (Species::DarkMatter, 26060),
+        (Species::Tracers, 25614),
+        (Species::Stars, 266),
+        (Species::BlackHoles, 9),
+    ];
+    for (species, count) in counts {
+        assert_eq!(snapshot.set(species).unwrap().len(), count);
+    }
+    let mass = |s| snapshot.masses(s).unwrap().iter().sum::<f64>();
+    close(mass(Species::Gas), 74.53126591, 1e-9);
+    close(mass(Species::DarkMatter), 410.11212732, 1e-9);
+    close(mass(Species::Stars), 0.57748868, 1e-7);
+    close(mass(Species::BlackHoles), 0.04254430, 1e-7);
+    for species in [Species::Gas, Species::DarkMatter, Species::Stars, Species::BlackHoles] {
+        let set = snapshot.set(species).unwrap();
+        assert_eq!(set.field("Coordinates").unwrap().unit.label, "ckpc/h");
+        for [x, y, z] in set.vectors("Coordinates").unwrap() {
+            assert!(
+                (24000.0..=28000.0).contains(&x)
+                    && (8000.0..=12000.0).contains(&y)
+                    && (24500.0..=28500.0).contains(&z)
+            );
+        }
+        // Identifiers keep their type and are distinct.
+        let FieldValues::U64(ids) = &set.field("ParticleIDs").unwrap().values else { panic!("not u64") };
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), set.len());
+    }
+    let gas = snapshot.set(Species::Gas).unwrap();
+    assert_eq!(gas.field("GFM_Metals").unwrap().values.shape(), [24789, 10]);
+    assert!((gas.field("MagneticField").unwrap().unit.to_cgs - 2.602e-6).abs() < 1e-9);
+}
+
+#[test]
+fn a_selection_is_read_alone() {
+    let Some(path) = data("tng50-4_subbox0") else { return };
+    let options = ReadOptions::allow_missing().only(Species::Gas).with_fields(&["Coordinates", "Masses"]);
+    // Any chunk stands for the whole snapshot.
+    let snapshot = read_snapshot(path.join("snap_2332.5.hdf5"), &options).unwrap();
+    assert_eq!(snapshot.sets.len(), 1);
+    let gas = snapshot.set(Species::Gas).unwrap();
+    assert_eq!(gas.fields().map(|(name, _)| name).collect::<Vec<_>>(), ["Coordinates", "Masses"]);
+    assert_eq!(gas.len(), 24789);
+    let message =
+        read_snapshot(&path, &options.clone().with_fields(&["Temperature"])).unwrap_err().to_string();
+    assert!(message.contains("Temperature") && message.contains("InternalEnergy"), "{message}");
+    let message = read_snapshot(&path, &ReadOptions::allow_missing().only(Species::LowResolutionDarkMatter))
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains("PartType2") && message.contains("PartType0"), "{message}");
+}
+
+#[test]
+fn a_snapshot_is_described_without_being_read() {
+    let Some(path) = data("tng50-4_subbox0") else { return };
+    let description = describe_snapshot(&path, &ReadOptions::default()).unwrap();
+    assert_eq!(description.missing_chunks, [7]);
+    assert_eq!(description.empty_chunks, [2, 9]);
+    assert_eq!(description.chunks, [10, 11]);
+    let text = description.to_string();
+    for part in [
+        "24789 stored, 45632 promised",
+        "Coordinates",
+        "f64",
+        "[24789, 3]",
+        "ckpc/h",
+        "missing [7]",
+        "Omega_m = 0.3089",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in\n{text}");
+    }
+    assert!(serde_json::to_string(&description).unwrap().contains("missing_chunks"));
+}
+
+#[test]
+fn a_cutout_without_unit_attributes_is_read() {
+    let Some(path) = data("tng_mphys/cutout_185.hdf5") else { return };
+    let snapshot = read_snapshot(&path, &ReadOptions::default()).unwrap();
+    assert_eq!(snapshot.set(Species::Gas).unwrap().len(), 125_018);
+    close(snapshot.masses(Species::Gas).unwrap().iter().sum(), 741.3302679557, 1e-9);
+    assert!(matches!(
+        snapshot.set(Species::Gas).unwrap().field("Coordinates").unwrap().values,
+        FieldValues::F32(_)
+    ));
+    assert_eq!(snapshot.set(Species::Gas).unwrap().field("Masses").unwrap().unit.label, "1e10 Msun/h");
+}
+
+#[test]
+fn a_camels_piece_has_a_minimal_header() {
+    let Some(path) = data("camels_snapshot/camels_snap_149456.hdf5") else { return };
+    let snapshot = read_snapshot(&path, &ReadOptions::default()).unwrap();
+    assert!(
+        snapshot.warnings.iter().any(|w| w.contains("BoxSize") && w.contains("25000")),
+        "{:?}",
+        snapshot.warnings
+    );
+    close(snapshot.header.time, 0.909047, 1e-6);
+    close(snapshot.header.cosmology.omega_m, 0.3026, 1e-12);
+    assert!(snapshot.set(Species::Gas).unwrap().len() > 0 && snapshot.set(Species::Stars).unwrap().len() > 0);
+}
+
+#[test]
+fn a_group_catalogue_is_read_through_the_same_door() {
+    let Some(path) = data("tng100-2_groups") else { return };
+    let (mut nsubs, mut first) = (Vec::new(), Vec::new());
+    for chunk in 0..6 {
+        let file = open_hdf5(path.join(format!("fof_subhalo_tab_099.{chunk}.hdf5"))).unwrap();
+        nsubs.extend(file.read_u64("Group/GroupNsubs").unwrap());
+        let FieldValues::I64(values) = file.read("Group/GroupFirstSub").unwrap() else {
+            panic!("not signed")
+        };
+        first.extend(values);
+        // An enumeration is read as its integers.
+        assert!(file.read("Subhalo/SubhaloFlag").is_ok());
+    }
+    let mut sum = 0;
+    for (n, first) in nsubs.iter().zip(&first) {
+        if *first >= 0 {
+            assert_eq!(*first, sum);
+        }
+        sum += *n as i64;
+    }
+    if let Some(path) = data("tng100-1_groups/fof_subhalo_tab_099.1.hdf5") {
+        let file = open_hdf5(path).unwrap();
+        let datasets: usize = file.groups("").unwrap().iter().map(|g| file.datasets(g).unwrap().len()).sum();
+        assert_eq!(datasets, 0, "a chunk without groups");
+    }
+    if let Some(path) = data("gadget4/fof_subhalo_tab_264.19.hdf5") {
+        let file = open_hdf5(path).unwrap();
+        assert_eq!(file.info("Group/GroupPos").unwrap().rows(), 1904);
+        for group in ["Group", "Subhalo"] {
+            for name in file.datasets(group).unwrap() {
+                file.read(&format!("{group}/{name}")).unwrap();
+            }
+        }
+    }
+}
+
+/// The attributes that real files have on what this crate writes, it writes too.
+#[test]
+fn written_files_have_the_attributes_of_real_ones() {
+    let Some(path) = data("tng50-4_subbox0") else { return };
+    let snapshot = read_snapshot(&path, &ReadOptions::allow_missing()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let options = WriteOptions { number: 2332, chunks: 3, ..WriteOptions::default() };
+    let files = write_snapshot(dir.path(), &snapshot, &options).unwrap();
+    assert!(files[0].ends_with("snapdir_2332/snap_2332.0.hdf5"));
+    let (real, ours) = (open_hdf5(path.join("snap_2332.0.hdf5")).unwrap(), open_hdf5(&files[0]).unwrap());
+    let names =
+        |file: &dyn Hdf5Read, object: &str| file.attributes(object).unwrap().into_keys().collect::<Vec<_>>();
+    for object in [
+        "Header",
+        "PartType0/Coordinates",
+        "PartType0/Masses",
+        "PartType1/Velocities",
+        "PartType0/Density",
+        "PartType0/StarFormationRate",
+    ] {
+        assert_eq!(names(&*ours, object), names(&*real, object), "{object}");
+    }
+    let (real_header, header) = (real.attributes("Header").unwrap(), ours.attributes("Header").unwrap());
+    for (name, value) in &real_header {
+        assert_eq!(std::mem::discriminant(value), std::mem::discriminant(&header[name]), "{name}");
+    }
+    let (real_unit, unit) =
+        (real.attributes("PartType0/Density").unwrap(), ours.attributes("PartType0/Density").unwrap());
+    assert_eq!(real_unit, unit);
+
+    let back = read_snapshot(dir.path(), &ReadOptions::default()).unwrap();
+    assert!(back.warnings.is_empty(), "{:?}", back.warnings);
+    assert_eq!(back.sets, snapshot.sets);
+    assert_eq!(back.header.cosmology, snapshot.header.cosmology);
+}
