@@ -2,6 +2,7 @@
 
 mod geometry;
 mod im2col;
+mod winograd;
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor};
 
@@ -87,6 +88,23 @@ fn apply(x: &Tensor, w: &Tensor, b: Option<&Tensor>, op: Convolution) -> Result<
     })
 }
 
+/// `y = conv(x, w) + b` by the faster algorithm.
+fn forward(x: &[f32], w: &[f32], b: Option<&[f32]>, g: &Geometry) -> Vec<f32> {
+    if winograd::fits(g) { winograd::forward(x, w, b, g) } else { im2col::forward(x, w, b, g) }
+}
+
+fn backward_input(dy: &[f32], w: &[f32], b: Option<&[f32]>, g: &Geometry) -> Vec<f32> {
+    if winograd::fits(g) {
+        winograd::backward_input(dy, w, b, g)
+    } else {
+        im2col::backward_input(dy, w, b, g)
+    }
+}
+
+fn backward_weight(x: &[f32], dy: &[f32], g: &Geometry) -> Vec<f32> {
+    if winograd::fits(g) { winograd::backward_weight(x, dy, g) } else { im2col::backward_weight(x, dy, g) }
+}
+
 /// A convolution, or with `transposed` the adjoint of the convolution `g`.
 struct Convolution {
     g: Geometry,
@@ -97,9 +115,9 @@ impl Convolution {
     fn forward(&self, x: &[f32], w: &[f32], b: Option<&[f32]>) -> (CpuStorage, Shape) {
         let g = &self.g;
         if self.transposed {
-            (CpuStorage::F32(im2col::backward_input(x, w, b, g)), (g.n, g.ci, g.h, g.w).into())
+            (CpuStorage::F32(backward_input(x, w, b, g)), (g.n, g.ci, g.h, g.w).into())
         } else {
-            (CpuStorage::F32(im2col::forward(x, w, b, g)), (g.n, g.co, g.oh, g.ow).into())
+            (CpuStorage::F32(forward(x, w, b, g)), (g.n, g.co, g.oh, g.ow).into())
         }
     }
 
@@ -113,11 +131,8 @@ impl Convolution {
         with_numbers(dy, |d| {
             let dx = if x.track_op() {
                 Some(with_numbers(w, |w| {
-                    let dx = if self.transposed {
-                        im2col::forward(d, w, None, g)
-                    } else {
-                        im2col::backward_input(d, w, None, g)
-                    };
+                    let dx =
+                        if self.transposed { forward(d, w, None, g) } else { backward_input(d, w, None, g) };
                     tensor(dx, x.shape())
                 })?)
             } else {
@@ -125,11 +140,8 @@ impl Convolution {
             };
             let dw = if w.track_op() {
                 Some(with_numbers(x, |x| {
-                    let dw = if self.transposed {
-                        im2col::backward_weight(d, x, g)
-                    } else {
-                        im2col::backward_weight(x, d, g)
-                    };
+                    let dw =
+                        if self.transposed { backward_weight(d, x, g) } else { backward_weight(x, d, g) };
                     tensor(dw, w.shape())
                 })?)
             } else {

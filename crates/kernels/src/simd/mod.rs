@@ -4,7 +4,12 @@
 //! for each [`Level`] and lets the compiler vectorise it. The trait `Simd` names the few vector operations
 //! that Winograd's transforms are made of.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 pub(crate) mod math;
+pub(crate) mod vector;
 
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -46,6 +51,14 @@ impl Level {
     /// The level that operations started on this thread use: the best one, unless [`with_level`] lowers it.
     pub fn current() -> Self {
         OVERRIDE.get().unwrap_or_else(Self::detect)
+    }
+
+    /// Numbers in a vector of this level.
+    pub(crate) fn lanes(self) -> usize {
+        match self {
+            Self::Avx512 => 16,
+            _ => 8,
+        }
     }
 }
 

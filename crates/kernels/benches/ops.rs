@@ -1,0 +1,186 @@
+//! Times of the operations, one line each: name, median ms, minimum ms, number of runs.
+//!
+//! `cargo bench -p halocast-kernels -- [NAME ...]` runs the cases whose names contain one of the arguments. Environment:
+//! `BUDGET` seconds a case (1), `RT=1` asks for real-time scheduling of the timed loops, `MALLOC=1` keeps the
+//! allocator from returning memory to the system.
+#![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
+
+use std::time::Instant;
+
+use candle_core::{Device, Tensor, Var};
+use halocast_kernels::{
+    Activation, AdamCfg, AdamState, Conv2dSpec, add_channel, attention, concat_channels, conv_transpose2d,
+    conv2d, group_norm, linear_attention, upsample_nearest2x,
+};
+
+struct Bench {
+    filters: Vec<String>,
+    budget: f64,
+    real_time: bool,
+}
+
+impl Bench {
+    fn run(&self, name: &str, mut f: impl FnMut()) {
+        if !self.filters.is_empty() && !self.filters.iter().any(|filter| name.contains(filter.as_str())) {
+            return;
+        }
+        f();
+        self.schedule(true);
+        let start = Instant::now();
+        let mut warm = 0;
+        while warm < 2 || (start.elapsed().as_secs_f64() < 0.2 && warm < 20) {
+            f();
+            warm += 1;
+        }
+        let mut times = vec![];
+        let start = Instant::now();
+        while times.len() < 3 || (start.elapsed().as_secs_f64() < self.budget && times.len() < 200) {
+            let t = Instant::now();
+            f();
+            times.push(t.elapsed().as_secs_f64() * 1e3);
+        }
+        self.schedule(false);
+        times.sort_by(f64::total_cmp);
+        println!("{name}\t{:.4}\t{:.4}\t{}", times[times.len() / 2], times[0], times.len());
+    }
+
+    /// Real-time scheduling of all threads of this process, where that is permitted.
+    fn schedule(&self, on: bool) {
+        if !self.real_time {
+            return;
+        }
+        let (policy, priority) = if on { (libc::SCHED_RR, 1) } else { (libc::SCHED_OTHER, 0) };
+        let parameters = libc::sched_param { sched_priority: priority };
+        for task in std::fs::read_dir("/proc/self/task").unwrap().flatten() {
+            if let Ok(id) = task.file_name().to_string_lossy().parse() {
+                // SAFETY: a plain system call on a thread of this process.
+                unsafe { libc::sched_setscheduler(id, policy, &parameters) };
+            }
+        }
+        if !on {
+            std::thread::sleep(std::time::Duration::from_millis(400));
+        }
+    }
+}
+
+fn random(shape: &[usize]) -> Tensor {
+    let mut state = 1u32;
+    let data: Vec<f32> = (0..shape.iter().product::<usize>())
+        .map(|_| {
+            let mut sum = 0.0;
+            for _ in 0..4 {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                sum += (state >> 8) as f32 / (1 << 24) as f32 - 0.5;
+            }
+            1.7 * sum
+        })
+        .collect();
+    Tensor::from_vec(data, shape, &Device::Cpu).unwrap()
+}
+
+fn var(shape: &[usize]) -> Var {
+    Var::from_tensor(&random(shape)).unwrap()
+}
+
+/// The gradient of every variable for a gradient of ones of the output, as `backward(ones_like(y))`.
+fn backward(y: Tensor) {
+    struct Ones;
+    impl candle_core::CustomOp1 for Ones {
+        fn name(&self) -> &'static str {
+            "ones"
+        }
+        fn cpu_fwd(
+            &self,
+            _: &candle_core::CpuStorage,
+            _: &candle_core::Layout,
+        ) -> candle_core::Result<(candle_core::CpuStorage, candle_core::Shape)> {
+            Ok((candle_core::CpuStorage::F32(vec![0.0]), ().into()))
+        }
+        fn bwd(&self, x: &Tensor, _: &Tensor, _: &Tensor) -> candle_core::Result<Option<Tensor>> {
+            x.ones_like().map(Some)
+        }
+    }
+    y.apply_op1(Ones).unwrap().backward().unwrap();
+}
+
+fn main() {
+    let set = |name: &str| std::env::var(name).is_ok_and(|v| v == "1");
+    if set("MALLOC") {
+        // SAFETY: plain calls that set parameters of the allocator.
+        #[cfg(all(target_os = "linux", target_env = "gnu"))]
+        unsafe {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, i32::MAX);
+            libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+            libc::mallopt(libc::M_TOP_PAD, 64 << 20);
+        }
+    }
+    let bench = Bench {
+        filters: std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect(),
+        budget: std::env::var("BUDGET").ok().and_then(|v| v.parse().ok()).unwrap_or(1.0),
+        real_time: set("RT"),
+    };
+    named_shapes(&bench);
+    small_networks(&bench);
+    let sizes = [64 * 64 * 9, 128 * 128 * 9, 256 * 256 * 9, 512 * 512 * 9, 1_500_000, 512];
+    let cfg = AdamCfg::default();
+    let mut parameters: Vec<_> =
+        sizes.iter().map(|&n| (var(&[n]), random(&[n]), AdamState::new(n))).collect();
+    bench.run("adam", || {
+        for (p, g, state) in &mut parameters {
+            state.step(p, g, &cfg).unwrap();
+        }
+    });
+}
+
+fn named_shapes(bench: &Bench) {
+    let same = Conv2dSpec { padding: 1, ..Default::default() };
+    for (c, s) in [(64, 64), (128, 32), (256, 16)] {
+        let (x, w) = (var(&[8, c, s, s]), var(&[c, c, 3, 3]));
+        let (xd, wd) = (x.detach(), w.detach());
+        bench.run(&format!("conv3x3_{c}_fwd"), || drop(conv2d(&xd, &wd, None, same).unwrap()));
+        bench.run(&format!("conv3x3_{c}_fwdbwd"), || backward(conv2d(&x, &w, None, same).unwrap()));
+        let (gamma, beta) = (var(&[c]), var(&[c]));
+        let gn = |x: &Tensor, g: &Tensor, b: &Tensor| group_norm(x, g, b, 8, 1e-5, Activation::Silu).unwrap();
+        bench.run(&format!("gnsilu_{c}_fwd"), || drop(gn(&xd, &gamma.detach(), &beta.detach())));
+        bench.run(&format!("gnsilu_{c}_fwdbwd"), || backward(gn(&x, &gamma, &beta)));
+    }
+    let [q, k, v] = std::array::from_fn(|_| var(&[8, 4, 256, 32]));
+    let scale = 32f64.powf(-0.5);
+    bench.run("attn16_fwdbwd", || backward(attention(&q, &k, &v, scale).unwrap()));
+    bench.run("linattn16_fwdbwd", || backward(linear_attention(&q, &k, &v, scale).unwrap()));
+    let half = Conv2dSpec { stride: 2, padding: 1, ..Default::default() };
+    let (x, x2, w) = (var(&[8, 128, 16, 16]), var(&[8, 128, 32, 32]), var(&[128, 128, 4, 4]));
+    bench.run("convT4x4s2_128_fwdbwd", || backward(conv_transpose2d(&x, &w, None, half).unwrap()));
+    bench.run("conv4x4s2_128_fwdbwd", || backward(conv2d(&x2, &w, None, half).unwrap()));
+    bench.run("upnearest_128_fwdbwd", || backward(upsample_nearest2x(&x).unwrap()));
+    let (x, y, t) = (var(&[8, 64, 64, 64]), var(&[8, 64, 64, 64]), var(&[8, 64]));
+    bench.run("ew_cat_2x2M", || drop(concat_channels(&x.detach(), &y.detach()).unwrap()));
+    bench.run("cat_2x2M_fwdbwd", || backward(concat_channels(&x, &y).unwrap()));
+    bench.run("add_channel_2M_fwdbwd", || backward(add_channel(&x, &t).unwrap()));
+}
+
+/// The layers of a U-Net of width 32 on 16 maps of 64x64 pixels.
+fn small_networks(bench: &Bench) {
+    for (ci, co, s) in [(1, 32, 64), (32, 32, 64), (64, 32, 64), (64, 64, 32), (128, 128, 16), (16, 16, 64)] {
+        for k in [3, 1] {
+            let spec = Conv2dSpec { padding: k / 2, ..Default::default() };
+            let (x, w, b) = (var(&[16, ci, s, s]), var(&[co, ci, k, k]), var(&[co]));
+            let (xd, wd, bd) = (x.detach(), w.detach(), b.detach());
+            let name = format!("small_conv{k}x{k}_{ci}_{co}_{s}");
+            bench.run(&format!("{name}_fwd"), || drop(conv2d(&xd, &wd, Some(&bd), spec).unwrap()));
+            bench.run(&format!("{name}_fwdbwd"), || backward(conv2d(&x, &w, Some(&b), spec).unwrap()));
+        }
+    }
+    let half = Conv2dSpec { stride: 2, padding: 1, ..Default::default() };
+    for (c, s) in [(32, 64), (64, 32)] {
+        let (x, x2, w) = (var(&[16, c, s / 2, s / 2]), var(&[16, c, s, s]), var(&[c, c, 4, 4]));
+        bench.run(&format!("small_convT4x4s2_{c}_{s}_fwdbwd"), || {
+            backward(conv_transpose2d(&x, &w, None, half).unwrap())
+        });
+        bench.run(&format!("small_conv4x4s2_{c}_{s}_fwdbwd"), || {
+            backward(conv2d(&x2, &w, None, half).unwrap())
+        });
+    }
+    let [q, k, v] = std::array::from_fn(|_| var(&[16, 4, 4096, 32]));
+    bench.run("small_linattn64_fwdbwd", || backward(linear_attention(&q, &k, &v, 0.2).unwrap()));
+}

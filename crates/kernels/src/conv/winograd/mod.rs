@@ -1,0 +1,79 @@
+//! Convolution with a 3x3 kernel and stride 1 by Winograd's algorithm F(4x4, 3x3): 2.25 multiplications an output and
+//! channel instead of 9, at about a digit of precision.
+//!
+//! The map is cut into tiles of 4x4 outputs. Each tile's 6x6 inputs become 36 values ("points"), each point is a
+//! product of matrices over channels, and 36 points become 16 outputs. Vectors hold channels, so that tiles of any
+//! number and maps of any size are alike; pixels change from planes to vectors of channels by transposing small squares
+//! on the way in and out.
+//!
+//! The gradient with respect to the input is the same algorithm with reversed filters. That with respect to the
+//! filters sums products over tiles at each point ([`weight_gradient`]).
+//!
+//! Source: Lavin & Gray 2016, arXiv:1509.09308.
+
+mod forward;
+mod plan;
+mod product;
+mod tiles;
+mod transform;
+mod weight_gradient;
+mod weights;
+
+use forward::Problem;
+use weights::Use;
+
+use super::{Geometry, PadMode};
+
+/// Points of a tile.
+const POINTS: usize = transform::SIDE * transform::SIDE;
+/// Numbers between the points of different index beyond their size, so that they do not share cache sets.
+const SKEW: usize = 16;
+
+/// Whether the algorithm applies and pays: with few channels, the transforms cost more than the products save.
+pub(super) fn fits(g: &Geometry) -> bool {
+    let padding = match g.spec.pad_mode {
+        PadMode::Zeros => g.spec.padding <= 2,
+        PadMode::Circular => g.spec.padding == 1,
+    };
+    (g.kh, g.kw, g.spec.stride) == (3, 3, 1) && padding && g.ci.min(g.co) >= 8 && g.oh.min(g.ow) >= 2
+}
+
+/// `y = conv(x, w) + b`.
+pub(super) fn forward(x: &[f32], w: &[f32], b: Option<&[f32]>, g: &Geometry) -> Vec<f32> {
+    forward::convolve(x, w, b, &problem(g), Use::Forward)
+}
+
+/// `dx` of `y = conv(x, w)`, plus a bias for each channel of `dx`.
+pub(super) fn backward_input(dy: &[f32], w: &[f32], b: Option<&[f32]>, g: &Geometry) -> Vec<f32> {
+    let p = problem(g);
+    let adjoint = Problem {
+        inputs: p.outputs,
+        outputs: p.inputs,
+        h: p.oh,
+        w: p.ow,
+        oh: p.h,
+        ow: p.w,
+        padding: 2 - p.padding,
+        ..p
+    };
+    forward::convolve(dy, w, b, &adjoint, Use::Adjoint)
+}
+
+/// `dW` of `y = conv(x, w)`.
+pub(super) fn backward_weight(x: &[f32], dy: &[f32], g: &Geometry) -> Vec<f32> {
+    weight_gradient::weight_gradient(x, dy, &problem(g))
+}
+
+fn problem(g: &Geometry) -> Problem {
+    Problem {
+        n: g.n,
+        inputs: g.ci,
+        outputs: g.co,
+        h: g.h,
+        w: g.w,
+        oh: g.oh,
+        ow: g.ow,
+        padding: g.spec.padding,
+        mode: g.spec.pad_mode,
+    }
+}
