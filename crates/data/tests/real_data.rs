@@ -223,3 +223,81 @@ fn written_files_have_the_attributes_of_real_ones() {
     assert_eq!(back.sets, snapshot.sets);
     assert_eq!(back.header.cosmology, snapshot.header.cosmology);
 }
+
+#[test]
+fn parameter_files_are_read_and_a_mislabelled_one_is_refused() {
+    if let Some(path) = data("camels_params") {
+        let with_header = read_params(path.join("params_LH_IllustrisTNG.txt")).unwrap();
+        let without = read_params(path.join("cmd/params_LH_IllustrisTNG.txt")).unwrap();
+        let seeds = read_params(path.join("CosmoAstroSeed_IllustrisTNG_L25n256_LH.txt")).unwrap();
+        with_header.require_rows(1000).unwrap();
+        assert_eq!(with_header.values, without.values);
+        assert_eq!(with_header.values, seeds.values);
+        assert_eq!(without.values.row(0).to_vec(), [0.309, 0.979, 3.11234, 1.12194, 0.6685, 0.53182]);
+        read_params(path.join("cmd/params_CV_IllustrisTNG.txt")).unwrap().require_rows(27).unwrap();
+        // The ranges of the latin hypercube tell the columns apart: A_SN1 and A_AGN1 reach 4, A_SN2 and A_AGN2 2.
+        let largest = |column: usize| with_header.values.column(column).fold(0f64, |a, &b| a.max(b));
+        assert!(largest(2) > 3.9 && largest(3) > 3.9 && largest(4) < 2.01 && largest(5) < 2.01);
+    }
+    if let Some(path) = data("camels_sfrh") {
+        let file = path.join("params_IllustrisTNG.txt");
+        let message = read_params(&file).unwrap_err().to_string();
+        assert!(message.contains("A_SN2 A_AGN1"), "{message}");
+        assert_eq!(read_params_by_position(&file).unwrap().len(), 1000);
+        assert_eq!(read_npy_f32(path.join("SFRH_IllustrisTNG.npy")).unwrap().shape(), [1000, 100]);
+    }
+}
+
+#[test]
+fn arrays_of_other_surveys_are_read() {
+    if let Some(path) = data("quijote_halos/halos_small.npy") {
+        let halos = read_npy_f32(path).unwrap();
+        assert_eq!(halos.shape(), [16, 5000, 7]);
+        assert!(halos.slice(ndarray::s![.., .., ..3]).iter().all(|x| (0.0..=1000.0).contains(x)));
+    }
+    if let Some(path) = data("pair_counts/gals_Mr19_xyz_f32.npy") {
+        let galaxies = read_npy::<f32>(path).unwrap();
+        assert!(galaxies.shape().contains(&1_235_904), "{:?}", galaxies.shape());
+    }
+}
+
+#[test]
+fn lensing_maps_have_their_angle() {
+    let Some(path) = data("lensing_maps") else { return };
+    let maps: Vec<_> = ["z12", "z52", "z70", "z99"]
+        .iter()
+        .map(|z| read_fits_map(path.join(format!("convergence_{z}.fit"))).unwrap())
+        .collect();
+    for map in &maps {
+        assert_eq!((map.shape(), map.extent), ([512, 512], [3.5, 3.5]));
+        assert_eq!(
+            (map.length_unit.label.as_str(), map.field.as_str(), map.periodic),
+            ("deg", "ConvergenceMap", false)
+        );
+        map.require_finite().unwrap();
+    }
+    // Farther sources are lensed more.
+    let rms: Vec<f32> = maps.iter().map(|m| m.values.std(0.0)).collect();
+    assert!(rms.windows(2).all(|w| w[0] < w[1]), "{rms:?}");
+    let patches = sky_patches(&maps, 64, 64).unwrap();
+    assert_eq!((patches.maps.len(), patches.groups[64]), (256, 0));
+    assert!((patches.maps[0].extent[0] - 0.4375).abs() < 1e-12);
+}
+
+#[test]
+fn other_images_are_read() {
+    if let Some(path) = data("dust") {
+        assert_eq!(read_fits_map(path.join("I_1.fits")).unwrap().length_unit.label, "pixel");
+        let perseus = read_fits_map(path.join("PerA_Extn2MASS_F_Gal.fits")).unwrap();
+        assert_eq!(perseus.shape(), [313, 217]);
+        close(perseus.extent[1], 217.0 / 24.0, 1e-6);
+    }
+    if let Some(path) = data("turbulence/dataset1_moment0.fits") {
+        assert_eq!(read_fits(path).unwrap().header.bitpix, -64);
+    }
+    if let Some(path) = data("sdss_spectra/spec-0266-51602-0013.fits") {
+        assert!(read_fits_headers(&path).unwrap().len() > 1);
+        let message = read_fits(&path).unwrap_err().to_string();
+        assert!(message.contains("no image") && message.contains("BINTABLE"), "{message}");
+    }
+}
