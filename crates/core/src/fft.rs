@@ -158,36 +158,36 @@ impl<T: FftNum> RealFft<T> {
         );
     }
 
-    /// Transforms along the outer axis, by way of a transposed copy `[y, z, x]`.
+    /// Transforms along the outer axis, 16 columns at a time; a thread owns the rows of one index of the middle axis.
     fn transform_outer(&self, spectrum: &mut [Complex<T>], direction: usize) {
         let [nx, ny, half] = self.spectrum_shape();
         if nx < 2 {
             return;
         }
         let plan = &self.outer[direction];
-        let plane = ny * half;
-        let mut turned = vec![Complex::new(T::zero(), T::zero()); nx * plane];
-        let source = &*spectrum;
-        turned.par_chunks_mut(nx * COLUMNS).enumerate().for_each_init(
-            || vec![Complex::new(T::zero(), T::zero()); plan.get_inplace_scratch_len()],
-            |scratch, (block, lines)| {
-                let first = block * COLUMNS;
-                let width = lines.len() / nx;
-                for x in 0..nx {
-                    let row = &source[x * plane + first..x * plane + first + width];
-                    for (c, &value) in row.iter().enumerate() {
-                        lines[c * nx + x] = value;
+        let mut sheets: Vec<Vec<&mut [Complex<T>]>> = (0..ny).map(|_| Vec::with_capacity(nx)).collect();
+        for (row, line) in spectrum.chunks_exact_mut(half).enumerate() {
+            sheets[row % ny].push(line);
+        }
+        sheets.par_iter_mut().for_each_init(
+            || columns_scratch(nx, plan.get_inplace_scratch_len()),
+            |(block, scratch), sheet| {
+                for first in (0..half).step_by(COLUMNS) {
+                    let width = COLUMNS.min(half - first);
+                    for (x, line) in sheet.iter().enumerate() {
+                        for (c, &value) in line[first..first + width].iter().enumerate() {
+                            block[c * nx + x] = value;
+                        }
+                    }
+                    plan.process_with_scratch(&mut block[..width * nx], scratch);
+                    for (x, line) in sheet.iter_mut().enumerate() {
+                        for (c, value) in line[first..first + width].iter_mut().enumerate() {
+                            *value = block[c * nx + x];
+                        }
                     }
                 }
-                plan.process_with_scratch(lines, scratch);
             },
         );
-        let turned = &turned;
-        spectrum.par_chunks_mut(plane).enumerate().for_each(|(x, out)| {
-            for (c, value) in out.iter_mut().enumerate() {
-                *value = turned[c * nx + x];
-            }
-        });
     }
 }
 
