@@ -1,4 +1,63 @@
-//! Candle custom operations with gradients, and the network layers made of them.
+//! The operations that networks on maps are made of, fast on a CPU and with explicit gradients, as custom operations
+//! of [Candle](candle_core); and the layers made of them.
+//!
+//! # Why
+//!
+//! A model of cosmological maps spends its time in a handful of operations: 3x3 convolution, group normalisation with
+//! an activation, attention, strided convolution, the optimiser's step. Candle's own versions of these on a CPU are
+//! several times slower than those of the large frameworks, some of their gradients are missing or wrong, and a map
+//! that is a slice of a periodic box needs padding that wraps around. Here each is one operation with one explicit
+//! gradient, so that models need not know any of that: a faster kernel changes no model.
+//!
+//! # What
+//!
+//! * [`conv2d`], [`conv_transpose2d`]: zero-padded or periodic ([`PadMode`]); 3x3 by Winograd's algorithm
+//! * [`group_norm`] with a fused [`Activation`]; [`silu`], [`gelu`]
+//! * [`attention`], [`linear_attention`]; [`linear`]
+//! * [`add_channel`], [`concat_channels`], [`upsample_nearest2x`]
+//! * [`huber_loss`], [`mse_loss`]
+//! * [`AdamState`], [`adam_step`]: the optimiser with a moving average, in place
+//! * [`nn`]: layers with PyTorch's parameter names, shapes and initial values
+//! * [`reference`](mod@reference): every operation again, composed of Candle's, as oracle and as the path of other devices
+//!
+//! ```
+//! use candle_core::{DType, Device, Tensor};
+//! use candle_nn::{VarBuilder, VarMap};
+//! use halocast_kernels::{Activation, Conv2dSpec, PadMode, mse_loss, nn};
+//!
+//! let vars = VarMap::new();
+//! let vb = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
+//! let spec = Conv2dSpec { padding: 1, pad_mode: PadMode::Circular, ..Default::default() };
+//! let first = nn::Conv2d::new(1, 16, 3, spec, vb.pp("first"))?;
+//! let norm = nn::GroupNorm::new(4, 16, 1e-5, vb.pp("norm"))?.with_activation(Activation::Silu);
+//! let last = nn::Conv2d::new(16, 1, 3, spec, vb.pp("last"))?;
+//!
+//! let x = Tensor::ones((2, 1, 32, 32), DType::F32, &Device::Cpu)?;
+//! let y = last.forward(&norm.forward(&first.forward(&x)?)?)?;
+//! let gradients = mse_loss(&y, &x)?.backward()?;
+//! assert!(vars.all_vars().iter().all(|var| gradients.get(var).is_some()));
+//! # Ok::<(), halocast_kernels::Error>(())
+//! ```
+//!
+//! # What holds of every operation
+//!
+//! * **Reproducible.** The same inputs give the same bits, at any number of threads and whether or not gradients are
+//!   tracked: work is divided by shapes alone, and partial sums are added in a fixed order.
+//! * **Dispatched at run time** to AVX-512, AVX2 with FMA, or portable code ([`Level`]).
+//! * **Fast for contiguous `f32` on the CPU.** Other layouts are made contiguous; tensors of another type or device
+//!   take the [`reference`](mod@reference) path. That path on CUDA and Metal is not verified by the tests.
+//! * **Differentiable once.** Gradients are computed outside the graph: second derivatives are not available.
+//! * Wrong shapes are an [`enum@Error`] that says what was expected.
+//!
+//! # Memory
+//!
+//! Outputs come from the program's allocator. Where that maps and unmaps large blocks on every call (glibc's default
+//! above 128 KiB), a program gains by raising its thresholds in `main`; the benchmark of this crate does so with
+//! `MALLOC=1`.
+//!
+//! # Features
+//!
+//! `cuda`, `cudnn`, `metal`, `accelerate`, `mkl` are passed to Candle.
 
 mod adam;
 mod attention;

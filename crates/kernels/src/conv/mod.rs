@@ -1,5 +1,6 @@
 //! Two-dimensional convolution and its transpose, zero-padded or periodic.
 
+mod direct;
 mod geometry;
 mod im2col;
 mod winograd;
@@ -90,14 +91,22 @@ fn apply(x: &Tensor, w: &Tensor, b: Option<&Tensor>, op: Convolution) -> Result<
 
 /// `y = conv(x, w) + b` by the faster algorithm.
 fn forward(x: &[f32], w: &[f32], b: Option<&[f32]>, g: &Geometry) -> Vec<f32> {
-    if winograd::fits(g) { winograd::forward(x, w, b, g) } else { im2col::forward(x, w, b, g) }
+    if winograd::fits(g) {
+        winograd::forward(x, w, b, g)
+    } else if g.pointwise() {
+        im2col::forward(x, w, b, g)
+    } else {
+        direct::forward(x, w, b, g)
+    }
 }
 
 fn backward_input(dy: &[f32], w: &[f32], b: Option<&[f32]>, g: &Geometry) -> Vec<f32> {
     if winograd::fits(g) {
         winograd::backward_input(dy, w, b, g)
-    } else {
+    } else if g.pointwise() {
         im2col::backward_input(dy, w, b, g)
+    } else {
+        direct::backward_input(dy, w, b, g)
     }
 }
 

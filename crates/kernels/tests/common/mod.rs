@@ -1,5 +1,5 @@
 //! What the tests share: seeded numbers, gradients, comparisons.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 use candle_core::{Device, Tensor, Var};
 
