@@ -1,1 +1,9 @@
-//! The programs of halocast share the code of this small library.
+//! What the programs of halocast share: bars and tables, charts, pictures, reports. Plotting lives here and nowhere else.
+
+pub mod chart;
+pub mod console;
+pub mod judge;
+pub mod picture;
+pub mod quickstart;
+pub mod report;
+pub mod truth;

@@ -1,0 +1,94 @@
+//! Progress bars, tables and the one line of an error, for a person at a terminal.
+
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Runs a program: an error is one clear line on standard error and exit code 1.
+pub fn run(program: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
+    match program() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // A multi-line cause would hide the first line, which names the file.
+            let line = format!("{error:#}").replace('\n', " ");
+            #[allow(clippy::print_stderr)]
+            {
+                eprintln!("error: {line}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A line for the person at the terminal.
+#[allow(clippy::print_stdout)]
+pub fn say(line: impl AsRef<str>) {
+    println!("{}", line.as_ref());
+}
+
+/// A progress bar of `total` steps named `what`.
+pub fn bar(what: &str, total: u64) -> ProgressBar {
+    let template = "{prefix:24} [{bar:30}] {pos}/{len} {elapsed}<{eta} {msg}";
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::new(total).with_style(style.progress_chars("=> ")).with_prefix(what.to_owned());
+    bar.enable_steady_tick(Duration::from_millis(500));
+    bar
+}
+
+/// The wall time of the stages of a program, in the order they ran.
+#[derive(Default)]
+pub struct Timings {
+    stages: Mutex<Vec<(String, f64)>>,
+}
+
+impl Timings {
+    /// Runs a stage and notes its time.
+    pub fn stage<T>(&self, name: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let start = Instant::now();
+        let result = work()?;
+        if let Ok(mut stages) = self.stages.lock() {
+            stages.push((name.to_owned(), start.elapsed().as_secs_f64()));
+        }
+        Ok(result)
+    }
+
+    /// The stages and their seconds.
+    pub fn list(&self) -> Vec<(String, f64)> {
+        self.stages.lock().map(|s| s.clone()).unwrap_or_default()
+    }
+}
+
+/// The largest resident memory of this process so far, in MB, where the system tells (Linux).
+pub fn peak_rss_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kilobytes: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kilobytes / 1024.0)
+}
+
+/// Sets the number of threads of every parallel part; 0 leaves one a core.
+///
+/// # Errors
+/// When the pool was made before.
+pub fn set_threads(threads: usize) -> anyhow::Result<()> {
+    if threads > 0 {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+    }
+    Ok(())
+}
+
+/// The device of a `--device` flag.
+///
+/// # Errors
+/// When the name is unknown, or this build or machine has no such device.
+pub fn device(name: &str) -> anyhow::Result<candle_core::Device> {
+    match name {
+        "cpu" => Ok(candle_core::Device::Cpu),
+        "cuda" => candle_core::Device::new_cuda(0).context("no CUDA device (built with --features cuda?)"),
+        "metal" => candle_core::Device::new_metal(0).context("no Metal device (built with --features metal?)"),
+        other => anyhow::bail!("--device is {other:?}, expected cpu, cuda or metal"),
+    }
+}
