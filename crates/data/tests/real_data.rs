@@ -1,6 +1,8 @@
 //! Facts that a correct reader reproduces from public simulation files. Where the files are absent, each test says so in
 //! one line and passes.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -148,7 +150,9 @@ fn a_camels_piece_has_a_minimal_header() {
     );
     close(snapshot.header.time, 0.909047, 1e-6);
     close(snapshot.header.cosmology.omega_m, 0.3026, 1e-12);
-    assert!(snapshot.set(Species::Gas).unwrap().len() > 0 && snapshot.set(Species::Stars).unwrap().len() > 0);
+    assert!(
+        !snapshot.set(Species::Gas).unwrap().is_empty() && !snapshot.set(Species::Stars).unwrap().is_empty()
+    );
 }
 
 #[test]
@@ -300,4 +304,85 @@ fn other_images_are_read() {
         let message = read_fits(&path).unwrap_err().to_string();
         assert!(message.contains("no image") && message.contains("BINTABLE"), "{message}");
     }
+}
+
+#[test]
+fn everything_is_described() {
+    let Some(root) = data("README.md").and_then(|p| p.parent().map(PathBuf::from)) else { return };
+    for (name, part) in [
+        ("tng50-4_subbox0", "snapshot"),
+        ("tng100-2_groups", "6 known files"),
+        ("tng_tutorial/data.hdf5", "HDF5"),
+        ("camels_params", "1000 simulations"),
+        ("lensing_maps", "[512, 512] of -32 bits"),
+        ("quijote_halos", "npy array [16, 5000, 7]"),
+        ("sdss_spectra", "BINTABLE"),
+    ] {
+        let description = describe(root.join(name)).unwrap();
+        assert!(description.to_string().contains(part), "{part:?} is not in\n{description}");
+        serde_json::to_string(&description).unwrap();
+    }
+    assert!(describe(root.join("README.md")).unwrap_err().to_string().contains("no known format"));
+}
+
+/// Both backends give the same of every file.
+#[cfg(feature = "libhdf5")]
+#[test]
+fn the_backends_agree_on_real_files() {
+    fn compare(pure: &dyn Hdf5Read, native: &dyn Hdf5Read, group: &str, count: &mut [usize; 2]) {
+        let child = |name: &String| if group.is_empty() { name.clone() } else { format!("{group}/{name}") };
+        let attributes = |object: &str, count: &mut [usize; 2]| {
+            let (a, b) = (pure.attributes(object).unwrap(), native.attributes(object).unwrap());
+            // Through text: a NaN is unequal to itself.
+            assert_eq!(format!("{a:?}"), format!("{b:?}"), "{object}");
+            count[0] += a.len();
+        };
+        attributes(group, count);
+        assert_eq!(pure.datasets(group).unwrap(), native.datasets(group).unwrap());
+        assert_eq!(pure.groups(group).unwrap(), native.groups(group).unwrap());
+        for dataset in pure.datasets(group).unwrap().iter().map(child) {
+            attributes(&dataset, count);
+            let (a, b) = (pure.info(&dataset).unwrap(), native.info(&dataset).unwrap());
+            assert_eq!(a.shape, b.shape, "{dataset}");
+            if matches!(b.dtype, Hdf5Type::Other(_) | Hdf5Type::Text) {
+                continue;
+            }
+            assert_eq!(a.dtype, b.dtype, "{dataset}");
+            let (a, b) = (pure.read(&dataset).unwrap(), native.read(&dataset).unwrap());
+            assert!(a == b || a.to_f64().iter().any(|v| v.is_nan()), "{dataset}");
+            let rows = pure.info(&dataset).unwrap().rows();
+            let part = rows / 3..(rows / 3 + 100).min(rows);
+            let (a, b) =
+                (pure.read_rows(&dataset, part.clone()).unwrap(), native.read_rows(&dataset, part).unwrap());
+            assert!(a == b || a.to_f64().iter().any(|v| v.is_nan()), "{dataset}");
+            count[1] += 1;
+        }
+        for group in pure.groups(group).unwrap().iter().map(child) {
+            compare(pure, native, &group, count);
+        }
+    }
+    let Some(root) = data("README.md").and_then(|p| p.parent().map(PathBuf::from)) else { return };
+    let mut count = [0; 2];
+    for folder in [
+        "tng50-4_subbox0",
+        "tng100-2_groups",
+        "tng100-1_groups",
+        "tng_mphys",
+        "tng_tutorial",
+        "camels_snapshot",
+        "gadget4",
+    ] {
+        for entry in std::fs::read_dir(root.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "hdf5") {
+                let (pure, native) = (
+                    open_hdf5_with(&path, Backend::Pure).unwrap(),
+                    open_hdf5_with(&path, Backend::Libhdf5).unwrap(),
+                );
+                compare(&*pure, &*native, "", &mut count);
+            }
+        }
+    }
+    println!("{} attributes and {} datasets agree", count[0], count[1]);
+    assert!(count[0] > 3000 && count[1] > 300, "{count:?}");
 }

@@ -1,5 +1,7 @@
 //! Snapshots that are written and read back, whole and damaged.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+
 use halocast_core::{Cosmology, FieldValues, Header, ParticleSet, Rng, Snapshot, Species, Unit};
 use halocast_data::*;
 use ndarray::{Array1, Array2};
