@@ -12,9 +12,14 @@
 //! 4. [`GasModel`]: gas that feels a filtered potential and lies on a temperature-density relation.
 //! 5. [`Universe`]: all of this from one [`UniverseConfig`], to a [`Snapshot`](halocast_core::Snapshot).
 //!
-//! The large scales can be trusted to the accuracy that `tests/` checks: linear growth and the linear power spectrum.
-//! The small scales cannot: the force is softened on the mesh, so that haloes are too wide and too few, and the gas has
-//! no shocks, cooling, stars or feedback.
+//! The large scales can be trusted to the accuracy that `tests/` checks. With 64^3 particles in 256 Mpc/h and the default
+//! ten steps, over four phase pairs of fixed amplitude, the power spectrum today is 0.98 of linear theory at k = 0.02 to
+//! 0.07 h/Mpc, and the largest modes grow by 0.99 of the linear growth factor from a = 0.1.
+//!
+//! The small scales cannot: the force is softened on the mesh, so that haloes are too wide and too few. In the default box
+//! of 75 Mpc/h the power spectrum today, relative to that of the dark matter of TNG100 (one realisation each), is 0.97
+//! at k = 0.5, 0.81 at k = 1.2, 0.54 at k = 2.5 and 0.27 at k = 5 h/Mpc. The gas has no shocks, cooling, stars or
+//! feedback.
 //!
 //! The same configuration gives the same bytes, run after run and at any number of threads. A universe is made in the
 //! current rayon pool: for many universes, make each in a pool of one thread.

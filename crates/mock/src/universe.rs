@@ -139,8 +139,8 @@ impl Universe {
     /// Makes the universe of a configuration, in the current rayon pool. `progress` counts the potentials that are
     /// computed, `steps` + 1 of them.
     ///
-    /// Cost: per step two real transforms of the force mesh and a pass over the particles; memory is about 20 bytes per
-    /// cell and 24 per particle.
+    /// Cost: per step two real transforms of the force mesh and two passes over the particles; memory is 8 bytes per cell of
+    /// the force mesh and about 30 per particle.
     ///
     /// # Errors
     /// As [`UniverseConfig::validate`].
