@@ -16,9 +16,9 @@ use crate::simd::vector::{Kernel, Simd, dispatch};
 /// Output channels of a panel of weights.
 const PANEL: usize = 8;
 /// Numbers of phases of a part of an image: half a megabyte, so that they stay in the second-level cache.
-const PART: usize = 128 * 1024;
+pub(super) const PART: usize = 128 * 1024;
 /// Numbers that products may touch beyond the end of a run: two of the longest vectors.
-const SLACK: usize = 32;
+pub(super) const SLACK: usize = 32;
 
 /// `y = conv(x, w) + b`.
 pub(super) fn forward(x: &[f32], w: &[f32], b: Option<&[f32]>, g: &Geometry) -> Vec<f32> {
@@ -26,20 +26,10 @@ pub(super) fn forward(x: &[f32], w: &[f32], b: Option<&[f32]>, g: &Geometry) -> 
     let s = g.spec.stride;
     let (reach_y, reach_x) = ((g.kh - 1) / s, (g.kw - 1) / s);
     let pitch = g.ow + reach_x;
-    let rows = (PART / (g.ci * s * s * pitch)).max(4 + reach_y).saturating_sub(reach_y).clamp(1, g.oh);
-    let bands = g.oh.div_ceil(rows);
-    let rows = g.oh.div_ceil(bands);
+    let rows = band_rows(g);
     let bands = g.oh.div_ceil(rows);
     let plane = (rows + reach_y) * pitch;
-    let mut shifts = Vec::with_capacity(g.taps());
-    for c in 0..g.ci {
-        for ky in 0..g.kh {
-            for kx in 0..g.kw {
-                let phase = (c * s + ky % s) * s + kx % s;
-                shifts.push(phase * plane + (ky / s) * pitch + kx / s);
-            }
-        }
-    }
+    let shifts = shifts(g, plane, pitch);
     let weights = panels(g.co, g.taps(), |o, k| w[o * g.taps() + k]);
     let mut y = Output::new(g.n * g.co * g.out_plane());
     let out = y.shared();
@@ -155,6 +145,30 @@ impl Phase {
     }
 }
 
+/// Output rows of a part of an image: bands of nearly equal height whose phases stay in the cache.
+pub(super) fn band_rows(g: &Geometry) -> usize {
+    let s = g.spec.stride;
+    let (reach_y, reach_x) = ((g.kh - 1) / s, (g.kw - 1) / s);
+    let most = PART / (g.ci * s * s * (g.ow + reach_x));
+    let rows = most.saturating_sub(reach_y).clamp(4.min(g.oh), g.oh);
+    g.oh.div_ceil(g.oh.div_ceil(rows))
+}
+
+/// Where each tap reads, `[ci kh kw]`, relative to the position of the output.
+pub(super) fn shifts(g: &Geometry, plane: usize, pitch: usize) -> Vec<usize> {
+    let s = g.spec.stride;
+    let mut shifts = Vec::with_capacity(g.taps());
+    for c in 0..g.ci {
+        for ky in 0..g.kh {
+            for kx in 0..g.kw {
+                let phase = (c * s + ky % s) * s + kx % s;
+                shifts.push(phase * plane + (ky / s) * pitch + kx / s);
+            }
+        }
+    }
+    shifts
+}
+
 /// Weights as `[panel][k][PANEL]`, with zeros for the rows beyond `rows`.
 fn panels(rows: usize, depth: usize, weight: impl Fn(usize, usize) -> f32 + Sync) -> Vec<f32> {
     let mut all = vec![0.0; rows.next_multiple_of(PANEL) * depth];
@@ -168,14 +182,24 @@ fn panels(rows: usize, depth: usize, weight: impl Fn(usize, usize) -> f32 + Sync
     all
 }
 
-/// Fills `phases [ci][s][s][rows][pitch]` with the padded input from padded row `s first` on.
-fn split(x: &[f32], g: &Geometry, first: usize, rows: usize, pitch: usize, plane: usize, phases: &mut [f32]) {
+/// Fills `phases [ci][s][s][plane]` with `rows` rows of `pitch` pixels of the padded input from padded row `s first` on,
+/// and zeros to the end of each plane.
+pub(super) fn split(
+    x: &[f32],
+    g: &Geometry,
+    first: usize,
+    rows: usize,
+    pitch: usize,
+    plane: usize,
+    phases: &mut [f32],
+) {
     let s = g.spec.stride;
     let mut planes = phases.chunks_exact_mut(plane);
     for x in x.chunks_exact(g.in_plane()) {
         for py in 0..s {
             for px in 0..s {
                 let Some(out) = planes.next() else { return };
+                out[rows * pitch..].fill(0.0);
                 for (row, out) in (first..first + rows).zip(out.chunks_exact_mut(pitch)) {
                     match g.row(row, py) {
                         Some(y) => split_row(&x[y * g.w..][..g.w], g, px, out),

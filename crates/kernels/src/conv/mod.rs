@@ -1,6 +1,7 @@
 //! Two-dimensional convolution and its transpose, zero-padded or periodic.
 
 mod direct;
+mod direct_weight;
 mod geometry;
 mod im2col;
 mod winograd;
@@ -111,7 +112,13 @@ fn backward_input(dy: &[f32], w: &[f32], b: Option<&[f32]>, g: &Geometry) -> Vec
 }
 
 fn backward_weight(x: &[f32], dy: &[f32], g: &Geometry) -> Vec<f32> {
-    if winograd::fits(g) { winograd::backward_weight(x, dy, g) } else { im2col::backward_weight(x, dy, g) }
+    if winograd::fits(g) {
+        winograd::backward_weight(x, dy, g)
+    } else if g.pointwise() {
+        im2col::backward_weight(x, dy, g)
+    } else {
+        direct_weight::backward_weight(x, dy, g)
+    }
 }
 
 /// A convolution, or with `transposed` the adjoint of the convolution `g`.
