@@ -309,6 +309,10 @@ fn projected_kernels() -> Result<()> {
     let expected =
         |name: &str| -> Result<Vec<f64>> { Ok(oracles.table(name)?.t().iter().copied().collect()) };
 
+    // The brute-force oracles took their radii in units of the box, rounded to float32.
+    let unit_side = POINT_SIDE as f32;
+    let brute_radii: Vec<f64> = radii.iter().map(|&r| f64::from(r as f32 / unit_side) * POINT_SIDE).collect();
+    let mut failures = Vec::new();
     // The slow projector takes the oracles' own sample points.
     let slow = [
         ("sph_brute_m4_3dcolumn_sub1_per", Method::Sph, Sampling::centred(1), true),
@@ -325,12 +329,18 @@ fn projected_kernels() -> Result<()> {
         ("sph_swiftsimio_fast_open", Method::Wendland, Sampling::centred(1), false),
     ];
     for (name, method, sampling, periodic) in slow {
-        let found = project_reference("", &positions, &masses, &radii, &frame(periodic), method, sampling)?;
-        compare(&format!("{name}, reference"), found, expected(name)?, oracles.tolerance(name))?;
+        let radii = if name.contains("_brute_") { &brute_radii } else { &radii };
+        let found = project_reference(&positions, &masses, radii, &frame(periodic), method, sampling)?;
+        let tolerance = oracles.tolerance(name);
+        failures.extend(compare(&format!("{name}, reference"), found, expected(name)?, tolerance).err());
     }
 
     // The fast one integrates over pixels; the oracles sample 16 x 16 points a pixel or, for swiftsimio, 32 x 32 a kernel.
-    let sampled = Tolerance { relative: 0.0, of_largest: 1e-3 };
+    let sampled = |name: &str| match name.contains("smallh") {
+        // Most of these kernels are smaller than a pixel, and their 32 x 32 samples fall on either side of its edges.
+        true => Tolerance { relative: 0.0, of_largest: 2e-3 },
+        false => Tolerance { relative: 0.0, of_largest: 1e-3 },
+    };
     let sixth: Vec<f64> = radii.iter().map(|r| r / 6.0).collect();
     let fast = [
         ("sph_brute_m4_3dcolumn_sub16_per", Method::Sph, &radii, true),
@@ -347,15 +357,17 @@ fn projected_kernels() -> Result<()> {
     for (name, method, radii, periodic) in fast {
         let masses = Masses::Each(&masses);
         let found = project("", &positions, masses, Some(radii), &frame(periodic), method)?;
-        let tolerance = if method == Method::Ngp { oracles.tolerance(name) } else { sampled };
-        compare(name, found.values.iter().map(|&v| f64::from(v)), expected(name)?, tolerance)?;
-        let mass = found.values.iter().map(|&v| f64::from(v)).sum::<f64>() * found.pixel_area();
+        let tolerance = if method == Method::Ngp { oracles.tolerance(name) } else { sampled(name) };
+        let pixels = found.values.iter().map(|&v| f64::from(v));
+        failures.extend(compare(name, pixels, expected(name)?, tolerance).err());
         if periodic {
+            let mass = found.values.iter().map(|&v| f64::from(v)).sum::<f64>() * found.pixel_area();
             let total = oracles.array("in_mass")?.sum();
             let single = Tolerance { relative: 1e-6, of_largest: 0.0 };
-            compare(&format!("{name}, total mass"), [mass], [total], single)?;
+            failures.extend(compare(&format!("{name}, total mass"), [mass], [total], single).err());
         }
     }
+    ensure!(failures.is_empty(), "{failures:#?}");
     Ok(())
 }
 

@@ -32,7 +32,6 @@ impl Sampling {
 /// # Errors
 /// [`Error::Value`] for a method without a kernel; [`Error::Length`].
 pub fn project_reference(
-    _field: &str,
     positions: &[[f64; 3]],
     masses: &[f64],
     radii: &[f64],

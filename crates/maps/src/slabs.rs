@@ -63,9 +63,9 @@ impl Projection {
 /// The surface density of particles in (Msun/h) / (Mpc/h)^2, from positions `[x, y, z]` in Mpc/h and masses in Msun/h.
 ///
 /// Every method conserves mass at any ratio of radius to pixel: the kernel's mass in a pixel is a difference of its
-/// tabulated integral, so the pixels of a particle sum to its mass without renormalisation. Kernels of 64
-/// pixels or more in radius (spheres: 256) are sampled at pixel centres and normalised. `radii` are radii of support; methods without a kernel
-/// ignore them.
+/// tabulated integral, so the pixels of a particle sum to its mass without renormalisation. Kernels of 64 pixels or more
+/// in radius (spheres: 256) are sampled at pixel centres and normalised. `radii` are radii of support; methods without a
+/// kernel ignore them. O(pixels in kernels).
 ///
 /// # Differences
 /// From the CAMELS maps: their uniform sphere is sampled at pixel corners and loses spheres that hold none; here it is
@@ -335,8 +335,7 @@ mod tests {
                 for periodic in [true, false] {
                     let frame = Projection { periodic, ..Projection::periodic_box(Axis::Z, 100, SIDE) };
                     let sampling = Sampling::centred(if radius < 0.1 { 64 } else { 8 });
-                    let slow =
-                        project_reference("m", &p.positions, &p.masses, &p.radii, &frame, method, sampling);
+                    let slow = project_reference(&p.positions, &p.masses, &p.radii, &frame, method, sampling);
                     let slow = slow.unwrap().mapv(|v| v * SIDE * SIDE / 1e4);
                     close(&run(&p, &frame, method), &slow, tolerance);
                 }

@@ -254,10 +254,10 @@ mod tests {
 
     #[test]
     fn quantiles_interpolate_between_order_statistics() {
-        let map = Map::square("a", Array2::from_shape_fn((2, 2), |(y, x)| (2 * y + x) as f32), 1.0);
-        assert_eq!(quantiles(&[map.clone()], &[0.0, 0.5, 0.75, 1.0]).unwrap(), [0.0, 1.5, 2.25, 3.0]);
-        assert!(quantiles(&[map.clone()], &[1.5]).is_err());
-        assert!(quantiles(&[map], &[f64::NAN]).is_err());
+        let map = [Map::square("a", Array2::from_shape_fn((2, 2), |(y, x)| (2 * y + x) as f32), 1.0)];
+        assert_eq!(quantiles(&map, &[0.0, 0.5, 0.75, 1.0]).unwrap(), [0.0, 1.5, 2.25, 3.0]);
+        assert!(quantiles(&map, &[1.5]).is_err());
+        assert!(quantiles(&map, &[f64::NAN]).is_err());
     }
 
     #[test]

@@ -380,7 +380,7 @@ mod tests {
             let modes = Modes::new(dims, sides, Binning::Pylians, Window::None);
             let f = transform(&RealFft::new(dims), map.values.iter().copied());
             let sums = bin_sums(&modes, dims, |i| f[i].norm_sqr());
-            let own = |n: usize| if n % 2 == 0 { vec![0, n / 2] } else { vec![0] };
+            let own = |n: usize| if n.is_multiple_of(2) { vec![0, n / 2] } else { vec![0] };
             let mut selves = 0.0;
             for y in own(shape.0) {
                 for x in own(shape.1) {

@@ -218,7 +218,7 @@ mod tests {
             }
             // All but the zero mode are somewhere.
             let cells: usize = shape.iter().product();
-            let own: usize = shape.iter().map(|n| if n % 2 == 0 { 2 } else { 1 }).product();
+            let own: usize = shape.iter().map(|n| 2 - n % 2).product();
             assert_eq!(modes.count.iter().sum::<u64>() as usize, (cells + own) / 2 - 1);
         }
     }
