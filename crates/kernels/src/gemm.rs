@@ -11,6 +11,11 @@ pub(crate) struct Matrix {
     pub(crate) column: usize,
 }
 
+// SAFETY: only a pointer that is read; whoever multiplies vouches for what it points to.
+unsafe impl Send for Matrix {}
+// SAFETY: as above.
+unsafe impl Sync for Matrix {}
+
 impl Matrix {
     /// Rows of `width` numbers, one after another.
     pub(crate) fn rows(data: *const f32, width: usize) -> Self {

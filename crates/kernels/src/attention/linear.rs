@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::softmax::{softmax_row, softmax_row_gradient};
+use super::softmax::{softmax_rows, softmax_rows_gradient};
 use super::{Gradients, Sizes};
 use crate::gemm::{Matrix, product};
 use crate::memory::{Output, numbers, on_cpu, tensor, with_numbers, with_scratch};
@@ -50,20 +50,17 @@ struct LinearAttention {
 }
 
 impl LinearAttention {
-    /// Softmax of the rows of `q [n, d]`, times the scale.
+    /// Softmax of the rows of `q [n, d]`.
     fn queries(&self, level: Level, q: &[f32], p: &mut [f32]) {
         p.copy_from_slice(q);
-        for row in p.chunks_exact_mut(self.sizes.d) {
-            softmax_row(level, row, 1.0);
-            row.iter_mut().for_each(|p| *p *= self.scale);
-        }
+        softmax_rows(level, p, self.sizes.d, 1.0);
     }
 
     /// Softmax over the positions of `k [n, d]`, transposed: `[d, n]`.
     fn keys(&self, level: Level, k: &[f32], p: &mut [f32]) {
         let Sizes { n, d, .. } = self.sizes;
         transpose(k, n, d, p);
-        p.chunks_exact_mut(n).for_each(|row| softmax_row(level, row, 1.0));
+        softmax_rows(level, p, n, 1.0);
     }
 
     fn forward(&self, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f32> {
@@ -82,6 +79,7 @@ impl LinearAttention {
                 // SAFETY: `[d, n] x [n, e]`, then `[n, d] x [d, e]` into this head's output.
                 unsafe {
                     product((d, e, n), Matrix::rows(pk.as_ptr(), n), v, context.as_mut_ptr(), e, false);
+                    context.iter_mut().for_each(|c| *c *= self.scale);
                     let (pq, context) = (Matrix::rows(pq.as_ptr(), d), Matrix::rows(context.as_ptr(), e));
                     product((n, e, d), pq, context, out.at(head * n * e), e, false);
                 }
@@ -119,18 +117,14 @@ impl LinearAttention {
                 unsafe {
                     product((d, e, n), pkm, v, context.as_mut_ptr(), e, false);
                     product((d, e, n), pqm.t(), d_o, dcontext.as_mut_ptr(), e, false);
+                    // Both with the scale of the output.
+                    context.iter_mut().chain(dcontext.iter_mut()).for_each(|c| *c *= self.scale);
                     product((n, e, d), pkm.t(), dcm, dv.at(head * n * e), e, false);
                     product((n, d, e), d_o, cm.t(), dq.as_mut_ptr(), d, false);
                     product((d, n, e), dcm, v.t(), dpk.as_mut_ptr(), n, false);
                 }
-                // pq = scale softmax(q), hence dq = pq (dpq - sum(pq dpq) / scale).
-                for (p, d) in pq.chunks_exact_mut(d).zip(dq.chunks_exact_mut(d)) {
-                    p.iter_mut().for_each(|p| *p /= self.scale);
-                    softmax_row_gradient(level, p, d, self.scale);
-                }
-                for (p, d) in pk.chunks_exact(n).zip(dpk.chunks_exact_mut(n)) {
-                    softmax_row_gradient(level, p, d, 1.0);
-                }
+                softmax_rows_gradient(level, pq, dq, d, 1.0);
+                softmax_rows_gradient(level, pk, dpk, n, 1.0);
                 transpose(dpk, d, n, dk);
             });
         });

@@ -62,7 +62,7 @@ impl Attention {
             let (q, k) = (Matrix::rows(q.as_ptr(), d), Matrix::rows(k.as_ptr(), d).t());
             product((rows, m, d), q, k, p.as_mut_ptr(), m, false);
         }
-        p.chunks_exact_mut(m).for_each(|row| softmax_row(level, row, self.scale));
+        softmax_rows(level, p, m, self.scale);
     }
 
     fn forward(&self, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f32> {
@@ -115,9 +115,7 @@ impl Attention {
                         let v = Matrix::rows(v.as_ptr(), e).t();
                         product((rows, m, e), d_o, v, ds.as_mut_ptr(), m, false);
                     }
-                    for (p, ds) in p.chunks_exact(m).zip(ds.chunks_exact_mut(m)) {
-                        softmax_row_gradient(level, p, ds, self.scale);
-                    }
+                    softmax_rows_gradient(level, p, ds, m, self.scale);
                     // SAFETY: as above.
                     unsafe {
                         // dq [rows, d] = ds k; dk [m, d] += ds^T q.
@@ -168,41 +166,73 @@ impl CustomOp3 for Attention {
 }
 
 multiversion! {
-    /// `p = softmax(scale p)`.
-    pub(super) fn softmax_row(p: &mut [f32], scale: f32) {
-        // The largest of the scaled scores, whatever the sign of the scale.
-        let mut most = [f32::NEG_INFINITY; SUM_LANES];
-        for p in p.chunks_mut(SUM_LANES) {
-            for (p, most) in p.iter_mut().zip(&mut most) {
-                *p *= scale;
-                *most = if *p > *most { *p } else { *most };
+    /// `p = softmax(scale p)` for each row of `width` numbers.
+    pub(super) fn softmax_rows(p: &mut [f32], width: usize, scale: f32) {
+        for row in p.chunks_exact_mut(width) {
+            // Short rows would leave most of the lanes of a long sum empty.
+            if width < 4 * SUM_LANES {
+                softmax_row::<FMA, 16>(row, scale);
+            } else {
+                softmax_row::<FMA, SUM_LANES>(row, scale);
             }
         }
-        let most = most.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
-        let mut total = [0.0; SUM_LANES];
-        for p in p.chunks_mut(SUM_LANES) {
-            for (p, total) in p.iter_mut().zip(&mut total) {
-                *p = exp::<FMA>(*p - most);
-                *total += *p;
-            }
-        }
-        let factor = 1.0 / fold(total);
-        p.iter_mut().for_each(|p| *p *= factor);
     }
 }
 
-multiversion! {
-    /// `d = scale p (d - sum(p d))`.
-    pub(super) fn softmax_row_gradient(p: &[f32], d: &mut [f32], scale: f32) {
-        let mut lanes = [0.0; SUM_LANES];
-        for (p, d) in p.chunks(SUM_LANES).zip(d.chunks(SUM_LANES)) {
-            for ((p, d), lane) in p.iter().zip(d).zip(&mut lanes) {
-                *lane = fma::<FMA>(*p, *d, *lane);
-            }
-        }
-        let mean = fold(lanes);
-        for (p, d) in p.iter().zip(d) {
-            *d = scale * p * (*d - mean);
+#[inline(always)]
+fn softmax_row<const FMA: bool, const N: usize>(p: &mut [f32], scale: f32) {
+    // The largest of the scaled scores, whatever the sign of the scale.
+    let mut lanes = [f32::NEG_INFINITY; N];
+    let (chunks, rest) = p.as_chunks_mut::<N>();
+    for chunk in chunks.iter_mut() {
+        for (p, most) in chunk.iter_mut().zip(&mut lanes) {
+            *p *= scale;
+            *most = if *p > *most { *p } else { *most };
         }
     }
+    for (p, most) in rest.iter_mut().zip(&mut lanes) {
+        *p *= scale;
+        *most = if *p > *most { *p } else { *most };
+    }
+    let most = lanes.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+    let mut lanes = [0.0; N];
+    for chunk in chunks.iter_mut() {
+        for (p, total) in chunk.iter_mut().zip(&mut lanes) {
+            *p = exp::<FMA>(*p - most);
+            *total += *p;
+        }
+    }
+    for (p, total) in rest.iter_mut().zip(&mut lanes) {
+        *p = exp::<FMA>(*p - most);
+        *total += *p;
+    }
+    let factor = 1.0 / fold(lanes);
+    p.iter_mut().for_each(|p| *p *= factor);
+}
+
+multiversion! {
+    /// `d = scale p (d - sum(p d))` for each row of `width` numbers.
+    pub(super) fn softmax_rows_gradient(p: &[f32], d: &mut [f32], width: usize, scale: f32) {
+        for (p, d) in p.chunks_exact(width).zip(d.chunks_exact_mut(width)) {
+            let mean = if width < 4 * SUM_LANES { dot::<FMA, 16>(p, d) } else { dot::<FMA, SUM_LANES>(p, d) };
+            for (p, d) in p.iter().zip(d) {
+                *d = scale * p * (*d - mean);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn dot<const FMA: bool, const N: usize>(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0; N];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<N>(), b.as_chunks::<N>());
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..N {
+            lanes[lane] = fma::<FMA>(a[lane], b[lane], lanes[lane]);
+        }
+    }
+    for ((a, b), lane) in a_rest.iter().zip(b_rest).zip(&mut lanes) {
+        *lane = fma::<FMA>(*a, *b, *lane);
+    }
+    fold(lanes)
 }

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::direct::{PART, SLACK, band_rows, shifts, split};
 use super::geometry::Geometry;
-use super::im2col::sum_parts;
+use super::sums::sum_parts;
 use crate::memory::{Output, with_scratch};
 use crate::simd::Level;
 use crate::simd::vector::{Kernel, Simd, dispatch};

@@ -128,14 +128,6 @@ impl Geometry {
         self.source(ox * self.spec.stride + kx, self.w)
     }
 
-    /// The output columns `[start, end)` whose tap `kx` lies inside the input.
-    pub(crate) fn inside(&self, kx: usize) -> (usize, usize) {
-        let Conv2dSpec { stride, padding, .. } = self.spec;
-        let start = padding.saturating_sub(kx).div_ceil(stride).min(self.ow);
-        let end = if self.w + padding > kx { (self.w + padding - kx - 1) / stride + 1 } else { 0 };
-        (start, end.min(self.ow).max(start))
-    }
-
     #[inline]
     fn source(&self, padded: usize, size: usize) -> Option<usize> {
         let padding = self.spec.padding;
@@ -162,12 +154,6 @@ mod tests {
         assert_eq!((g.row(0, 0), g.row(2, 3), g.column(3, 3)), (Some(5), Some(0), Some(0)));
         let zeros = Geometry { spec: Conv2dSpec { pad_mode: PadMode::Zeros, ..spec }, ..g };
         assert_eq!((zeros.row(0, 0), zeros.row(0, 1), zeros.row(2, 3)), (None, Some(0), None));
-        for kx in 0..4 {
-            let (start, end) = zeros.inside(kx);
-            for ox in 0..zeros.ow {
-                assert_eq!(zeros.column(ox, kx).is_some(), (start..end).contains(&ox), "{kx} {ox}");
-            }
-        }
     }
 
     #[test]

@@ -3,14 +3,15 @@
 mod direct;
 mod direct_weight;
 mod geometry;
-mod im2col;
+mod pointwise;
+mod sums;
 mod winograd;
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor};
 
 pub(crate) use geometry::Geometry;
 pub use geometry::{Conv2dSpec, PadMode};
-pub(crate) use im2col::{channel_sums, sum, sum_parts};
+pub(crate) use sums::{channel_sums, sum, sum_parts};
 
 use crate::memory::{numbers, on_cpu, tensor, with_numbers};
 use crate::{Error, Result, reference};
@@ -95,7 +96,7 @@ fn forward(x: &[f32], w: &[f32], b: Option<&[f32]>, g: &Geometry) -> Vec<f32> {
     if winograd::fits(g) {
         winograd::forward(x, w, b, g)
     } else if g.pointwise() {
-        im2col::forward(x, w, b, g)
+        pointwise::forward(x, w, b, g)
     } else {
         direct::forward(x, w, b, g)
     }
@@ -105,7 +106,7 @@ fn backward_input(dy: &[f32], w: &[f32], b: Option<&[f32]>, g: &Geometry) -> Vec
     if winograd::fits(g) {
         winograd::backward_input(dy, w, b, g)
     } else if g.pointwise() {
-        im2col::backward_input(dy, w, b, g)
+        pointwise::backward_input(dy, w, b, g)
     } else {
         direct::backward_input(dy, w, b, g)
     }
@@ -115,7 +116,7 @@ fn backward_weight(x: &[f32], dy: &[f32], g: &Geometry) -> Vec<f32> {
     if winograd::fits(g) {
         winograd::backward_weight(x, dy, g)
     } else if g.pointwise() {
-        im2col::backward_weight(x, dy, g)
+        pointwise::backward_weight(x, dy, g)
     } else {
         direct_weight::backward_weight(x, dy, g)
     }
