@@ -9,7 +9,7 @@ use crate::{
     kolmogorov_smirnov, minkowski_functionals, pixel_pdf, power_spectra, quantiles, wasserstein,
 };
 
-/// The mean over bins of |<P_samples> / <P_truth> - 1|, over the bins that lie below Nyquist with both edges
+/// The mean over bins of `|<P_samples> / <P_truth> - 1|`, over the bins that lie below Nyquist with both edges
 /// ([`PowerSpectra::below_nyquist`]; for Pylians' bins of an n x n map j = 1 ..= n/2 - 1). Every bin has the same weight.
 ///
 /// # Errors

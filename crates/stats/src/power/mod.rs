@@ -263,7 +263,7 @@ pub fn cross_spectrum_3d(a: &Cube, b: &Cube, convention: PowerConvention) -> Res
     Ok(cross(shape, a.extent, convention, a.values.iter().copied(), b.values.iter().copied()))
 }
 
-/// The overdensity delta = f / <f> - 1, a pure number.
+/// The overdensity `f / <f> - 1`, a pure number.
 ///
 /// # Errors
 /// [`Error::Value`] when the mean is not positive.
