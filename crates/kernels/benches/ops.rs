@@ -10,7 +10,7 @@ use std::time::Instant;
 use candle_core::{Device, Tensor, Var};
 use halocast_kernels::{
     Activation, AdamCfg, AdamState, Conv2dSpec, add_channel, attention, concat_channels, conv_transpose2d,
-    conv2d, group_norm, linear_attention, upsample_nearest2x,
+    conv2d, group_norm, linear_attention, linear_attention_map, upsample_nearest2x,
 };
 
 struct Bench {
@@ -167,4 +167,6 @@ fn small_networks(bench: &Bench) {
     }
     let [q, k, v] = std::array::from_fn(|_| var(&[16, 4, 4096, 32]));
     bench.run("small_linattn64_fwdbwd", || backward(linear_attention(&q, &k, &v, 0.2).unwrap()));
+    let qkv = var(&[16, 3 * 4 * 32, 64, 64]);
+    bench.run("small_linattnmap64_fwdbwd", || backward(linear_attention_map(&qkv, 4, 0.2).unwrap()));
 }

@@ -13,7 +13,7 @@
 //!
 //! * [`conv2d`], [`conv_transpose2d`]: zero-padded or periodic ([`PadMode`]); 3x3 by Winograd's algorithm
 //! * [`group_norm`] with a fused [`Activation`]; [`silu`], [`gelu`]
-//! * [`attention`], [`linear_attention`]; [`linear`]
+//! * [`attention`], [`linear_attention`], [`linear_attention_map`]; [`linear`]
 //! * [`add_channel`], [`concat_channels`], [`upsample_nearest2x`]
 //! * [`huber_loss`], [`mse_loss`]
 //! * [`AdamState`], [`adam_step`]: the optimiser with a moving average, in place
@@ -75,7 +75,7 @@ pub mod reference;
 mod simd;
 
 pub use adam::{AdamCfg, AdamState, adam_step};
-pub use attention::{attention, linear_attention};
+pub use attention::{attention, linear_attention, linear_attention_map};
 pub use channels::{add_channel, concat_channels, upsample_nearest2x};
 pub use conv::{Conv2dSpec, PadMode, conv_transpose2d, conv2d};
 pub use error::{Error, Result};

@@ -144,6 +144,20 @@ pub fn linear_attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64) -> Resul
     Ok(q.contiguous()?.matmul(&context)?)
 }
 
+/// [`crate::linear_attention_map`].
+///
+/// # Errors
+/// As there.
+pub fn linear_attention_map(qkv: &Tensor, heads: usize, scale: f64) -> Result<Tensor> {
+    let mut dims = qkv.dims().to_vec();
+    let d = dims[1] / (3 * heads);
+    let parts = qkv.reshape((dims[0], 3, heads, d, ()))?;
+    let part = |i: usize| parts.narrow(1, i, 1)?.squeeze(1)?.transpose(2, 3)?.contiguous();
+    let o = linear_attention(&part(0)?, &part(1)?, &part(2)?, scale)?;
+    dims[1] /= 3;
+    Ok(o.transpose(2, 3)?.contiguous()?.reshape(dims)?)
+}
+
 /// [`crate::upsample_nearest2x`].
 ///
 /// # Errors

@@ -5,7 +5,8 @@ mod common;
 use common::{compare, random};
 use halocast_kernels::{
     Activation, Conv2dSpec, PadMode, add_channel, attention, concat_channels, conv_transpose2d, conv2d, gelu,
-    group_norm, huber_loss, linear, linear_attention, mse_loss, reference, silu, upsample_nearest2x,
+    group_norm, huber_loss, linear, linear_attention, linear_attention_map, mse_loss, reference, silu,
+    upsample_nearest2x,
 };
 
 /// A few hundred roundings of single precision, relative to the largest value.
@@ -196,6 +197,21 @@ fn attentions_agree() {
                 |t| reference::linear_attention(&t[0], &t[1], &t[2], 0.3).unwrap(),
             );
         }
+    }
+}
+
+#[test]
+fn attention_of_maps_agrees() {
+    for (shape, heads) in
+        [(vec![1, 3, 1], 1), (vec![2, 24, 7, 5], 2), (vec![2, 36, 130], 3), (vec![1, 96, 16, 16], 4)]
+    {
+        compare(
+            "linear_attention_map",
+            1e-5,
+            &[random(1, &shape)],
+            |t| linear_attention_map(&t[0], heads, 0.3).unwrap(),
+            |t| reference::linear_attention_map(&t[0], heads, 0.3).unwrap(),
+        );
     }
 }
 

@@ -7,8 +7,8 @@ use candle_core::{Tensor, Var};
 use common::{distance, output_and_gradients, random, values};
 use halocast_kernels::{
     Activation, AdamCfg, AdamState, Conv2dSpec, Level, PadMode, add_channel, attention, concat_channels,
-    conv_transpose2d, conv2d, gelu, group_norm, huber_loss, linear, linear_attention, mse_loss, silu,
-    upsample_nearest2x, with_level,
+    conv_transpose2d, conv2d, gelu, group_norm, huber_loss, linear, linear_attention, linear_attention_map,
+    mse_loss, silu, upsample_nearest2x, with_level,
 };
 
 type Op = Box<dyn Fn(&[Tensor]) -> Tensor + Send + Sync>;
@@ -62,6 +62,8 @@ fn cases() -> Vec<(String, Vec<Tensor>, Op)> {
     let qkv: [&[usize]; 3] = [&[2, 3, 400, 16]; 3];
     add("attention", &qkv, Box::new(|t| attention(&t[0], &t[1], &t[2], 0.25).unwrap()));
     add("linear_attention", &qkv, Box::new(|t| linear_attention(&t[0], &t[1], &t[2], 0.25).unwrap()));
+    let maps: &[usize] = &[2, 48, 400];
+    add("linear_attention_map", &[maps], Box::new(|t| linear_attention_map(&t[0], 2, 0.25).unwrap()));
     cases
 }
 

@@ -1,11 +1,13 @@
 //! Attention as single operations: the softmax kind, quadratic in the number of positions, and the linear kind.
 
 mod linear;
+mod linear_map;
 mod softmax;
 
 use candle_core::Tensor;
 
 pub use linear::linear_attention;
+pub use linear_map::linear_attention_map;
 pub use softmax::attention;
 
 use crate::{Error, Result};
