@@ -60,7 +60,7 @@ pub fn group_norm(
         return Err(Error::shape(OP, "x", "[n, c, ..] and not empty", dims));
     }
     let (n, c) = (dims[0], dims[1]);
-    if groups == 0 || c % groups != 0 {
+    if groups == 0 || !c.is_multiple_of(groups) {
         return Err(Error::argument(OP, "groups", format!("a divisor of {c} channels"), groups));
     }
     for (name, parameter) in [("weight", weight), ("bias", bias)] {

@@ -1,5 +1,6 @@
 //! The same bits on every run, at any number of threads, and whether or not gradients are tracked; and the same values,
 //! up to rounding, with every set of vector instructions.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

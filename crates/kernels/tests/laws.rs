@@ -1,4 +1,5 @@
 //! What must hold whatever the implementation: finite differences, symmetries, adjoints, conserved sums, limits.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

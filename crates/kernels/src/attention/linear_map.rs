@@ -35,7 +35,7 @@ pub fn linear_attention_map(qkv: &Tensor, heads: usize, scale: f64) -> Result<Te
     if dims.len() < 3 || qkv.elem_count() == 0 {
         return Err(Error::shape(OP, "qkv", "[b, 3 heads d, ..] and not empty", dims));
     }
-    if heads == 0 || dims[1] % (3 * heads) != 0 {
+    if heads == 0 || !dims[1].is_multiple_of(3 * heads) {
         return Err(Error::argument(
             OP,
             "heads",

@@ -35,7 +35,6 @@ fn multiply(
     let out = y.shared();
     let parts = plane.div_ceil(PIXELS);
     (0..n * parts).into_par_iter().for_each(|task| {
-        let a = a;
         let (image, first) = (task / parts, (task % parts) * PIXELS);
         let pixels = PIXELS.min(plane - first);
         let start = image * outputs * plane + first;
