@@ -184,7 +184,11 @@ fn convert(attribute: &Container) -> hdf5::Result<Attribute> {
                 TypeDescriptor::VarLenAscii | TypeDescriptor::VarLenUnicode => {
                     match attribute.read_raw::<VarLenUnicode>() {
                         Ok(values) => texts(values.iter().map(|t| t.as_bytes())),
-                        Err(_) => texts(attribute.read_raw::<VarLenAscii>()?.iter().map(|t| t.as_bytes())),
+                        Err(_) => match attribute.read_raw::<VarLenAscii>() {
+                            Ok(values) => texts(values.iter().map(|t| t.as_bytes())),
+                            // Arrays of text by the pure writer are read by h5dump, but not by this crate.
+                            Err(_) => Attribute::Other("unreadable text".into()),
+                        },
                     }
                 }
                 TypeDescriptor::FixedAscii(n) if n <= TEXT_LIMIT => {
