@@ -1,6 +1,6 @@
 //! Layers: an operation with its parameters, named, shaped and initialised as in PyTorch.
 //!
-//! A layer takes its parameters from a [`VarBuilder`](candle_nn::VarBuilder): fresh ones from a variable map, or those
+//! A layer takes its parameters from a [`VarBuilder`]: fresh ones from a variable map, or those
 //! of a file. Fresh weights and biases are uniform in $\pm 1/\sqrt{\text{fan-in}}$ (Kaiming's uniform rule with
 //! $a = \sqrt 5$, PyTorch's default). Candle's own generator on the CPU cannot be seeded: a program that is to be
 //! reproducible passes a builder whose back end draws from its own generator.
