@@ -2,7 +2,7 @@
 
 use anyhow::{Result, anyhow};
 use plotters::coord::Shift;
-use plotters::coord::types::RangedCoordf64;
+use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 use plotters::prelude::*;
 
 /// A line, and a band around it where `scatter` is given.
@@ -90,11 +90,17 @@ fn panel<'a>(area: &Area<'a>, axes: Axes<'_>, lines: &[Line<'_>]) -> std::result
             .filter(|(x, y)| x.is_finite() && y.is_finite())
             .collect()
     };
-    let all: Vec<(f64, f64)> = lines.iter().flat_map(|l| [points(l, -1.0), points(l, 1.0)].concat()).collect();
+    let all: Vec<(f64, f64)> =
+        lines.iter().flat_map(|l| [points(l, -1.0), points(l, 1.0)].concat()).collect();
     let ends = |values: &mut dyn Iterator<Item = f64>| {
-        let (low, high) =
-            values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
-        if low < high { (low, high) } else if low == high { (low - 0.5, high + 0.5) } else { (0.0, 1.0) }
+        let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+        if low < high {
+            (low, high)
+        } else if low == high {
+            (low - 0.5, high + 0.5)
+        } else {
+            (0.0, 1.0)
+        }
     };
     let (x0, x1) = ends(&mut all.iter().map(|p| p.0));
     let (y0, y1) = match axes.y_range {
@@ -110,24 +116,17 @@ fn panel<'a>(area: &Area<'a>, axes: Axes<'_>, lines: &[Line<'_>]) -> std::result
         .margin_right(16)
         .x_label_area_size(if axes.x_label.is_empty() { 18 } else { 40 })
         .y_label_area_size(64)
-        .build_cartesian_2d(x0..x1, y0..y1)?;
-    let label = |v: &f64, log: bool| {
-        let value = if log { 10f64.powf(*v) } else { *v };
-        let size = value.abs();
-        if value == 0.0 || (1e-2..1e4).contains(&size) { format!("{}", (value * 1e3).round() / 1e3) } else { format!("{value:.1e}") }
-    };
+        .build_cartesian_2d(Axis::new(x0, x1, axes.log_x), Axis::new(y0, y1, axes.log_y))?;
     chart
         .configure_mesh()
         .light_line_style(WHITE.mix(0.0))
         .bold_line_style(BLACK.mix(0.08))
-        .x_labels(8)
-        .y_labels(6)
         .x_desc(axes.x_label)
         .y_desc(axes.y_label)
         .label_style(("sans-serif", 12))
         .axis_desc_style(("sans-serif", 13))
-        .x_label_formatter(&|v| label(v, axes.log_x))
-        .y_label_formatter(&|v| label(v, axes.log_y))
+        .x_label_formatter(&|v| label(*v, axes.log_x))
+        .y_label_formatter(&|v| label(*v, axes.log_y))
         .draw()?;
     draw_lines(&mut chart, lines, &points)?;
     if let Some(x) = axes.mark_x.map(|x| turn(x, axes.log_x)) {
@@ -144,7 +143,75 @@ fn panel<'a>(area: &Area<'a>, axes: Axes<'_>, lines: &[Line<'_>]) -> std::result
     Ok(())
 }
 
-type Plane<'c, 'a> = ChartContext<'c, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+/// A linear coordinate (of the logarithm, where the axis is logarithmic) with ticks at round places.
+struct Axis {
+    low: f64,
+    high: f64,
+    ticks: Vec<f64>,
+}
+
+impl Axis {
+    fn new(low: f64, high: f64, log: bool) -> Self {
+        Self { low, high, ticks: ticks(low, high, log) }
+    }
+}
+
+impl Ranged for Axis {
+    type FormatOption = DefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
+        let along = (value - self.low) / (self.high - self.low);
+        limit.0 + (along * f64::from(limit.1 - limit.0)).round() as i32
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, _: Hint) -> Vec<f64> {
+        self.ticks.clone()
+    }
+
+    fn range(&self) -> std::ops::Range<f64> {
+        self.low..self.high
+    }
+}
+
+/// Round places for ticks: 1, 2, 5 times powers of ten on short logarithmic axes, powers of ten on long ones.
+fn ticks(low: f64, high: f64, log: bool) -> Vec<f64> {
+    if log {
+        let multiples: &[f64] = if high - low < 2.5 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+        let decades = low.floor() as i32..=high.ceil() as i32;
+        return decades
+            .flat_map(|d| multiples.iter().map(move |m| m.log10() + f64::from(d)))
+            .filter(|t| (low..=high).contains(t))
+            .collect();
+    }
+    let rough = (high - low) / 5.0;
+    let power = 10f64.powf(rough.log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|s| *s >= rough).unwrap_or(rough);
+    let first = (low / step).ceil() as i64;
+    let last = (high / step).floor() as i64;
+    (first..=last.min(first + 50)).map(|i| i as f64 * step).collect()
+}
+
+fn label(v: f64, log: bool) -> String {
+    let value = if log { 10f64.powf(v) } else { v };
+    let size = value.abs();
+    if size < 1e-12 {
+        "0".into()
+    } else if (1e-3..1e5).contains(&size) {
+        // Rounding to four digits hides what the decimal system cannot write.
+        let digits = (3 - size.log10().floor() as i32).clamp(0, 6) as usize;
+        let text = format!("{value:.digits$}");
+        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
+    } else {
+        format!("{value:.0e}")
+    }
+}
+
+type Plane<'c, 'a> = ChartContext<
+    'c,
+    SVGBackend<'a>,
+    Cartesian2d<Axis, Axis>,
+>;
 
 fn draw_lines<'a>(
     chart: &mut Plane<'_, 'a>,

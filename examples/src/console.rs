@@ -88,7 +88,9 @@ pub fn device(name: &str) -> anyhow::Result<candle_core::Device> {
     match name {
         "cpu" => Ok(candle_core::Device::Cpu),
         "cuda" => candle_core::Device::new_cuda(0).context("no CUDA device (built with --features cuda?)"),
-        "metal" => candle_core::Device::new_metal(0).context("no Metal device (built with --features metal?)"),
+        "metal" => {
+            candle_core::Device::new_metal(0).context("no Metal device (built with --features metal?)")
+        }
         other => anyhow::bail!("--device is {other:?}, expected cpu, cuda or metal"),
     }
 }

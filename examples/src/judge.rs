@@ -1,7 +1,7 @@
 //! Two ensembles of maps side by side: every statistic, and one verdict.
 
 use anyhow::Result;
-use halocast::core::{Comparison, Map, Metric, Rng};
+use halocast::core::{Comparison, Curve, Map, Metric, Rng};
 use halocast::stats::{
     MinkowskiConvention, PixelDistance, PowerDistance, Symmetries, memorisation, minkowski_functionals,
     power_spectra, quantiles, split_half,
@@ -29,7 +29,8 @@ impl Curves {
         let ends = quantiles(first, &[0.01, 0.99])?;
         let thresholds: Vec<f64> =
             (0..50).map(|i| ends[0] + (ends[1] - ends[0]) * f64::from(i) / 49.0).collect();
-        let [a, b] = [first, second].map(|maps| minkowski_functionals(maps, &thresholds, MinkowskiConvention::default()));
+        let [a, b] = [first, second]
+            .map(|maps| minkowski_functionals(maps, &thresholds, MinkowskiConvention::default()));
         let (a, b) = (a?, b?);
         let minkowski = std::array::from_fn(|i| {
             let (truth, samples) = (a.curve(i), b.curve(i));
@@ -39,11 +40,16 @@ impl Curves {
             let score = inside as f64 / truth.x.len() as f64;
             Comparison { name: format!("Minkowski M{i}"), truth, samples, score }
         });
-        Ok(Self {
-            power: PowerDistance::default().compare(first, second)?,
-            pdf: PixelDistance::default().compare(first, second)?,
-            minkowski,
-        })
+        // Beyond the Nyquist wavenumber, in the corners of the Fourier square, nothing is judged.
+        let metric = PowerDistance::default();
+        let bins = power_spectra(first, metric.convention)?.below_nyquist();
+        let power = metric.compare(first, second)?;
+        let power = Comparison {
+            truth: select(&power.truth, &bins),
+            samples: select(&power.samples, &bins),
+            ..power
+        };
+        Ok(Self { power, pdf: PixelDistance::default().compare(first, second)?, minkowski })
     }
 }
 
@@ -79,7 +85,7 @@ pub fn judge(truth: &[Map], samples: &[Map]) -> Result<Verdict> {
         pk_split_half: split_half(&spectra, 32, &mut Rng::new(0))?,
         minkowski_inside: inside.into_iter().fold(1.0, f64::min),
         minkowski_inside_each: inside,
-        pdf_wasserstein: curves.pdf.score / pixel_std(truth),
+        pdf_wasserstein: curves.pdf.score,
         curves,
     })
 }
@@ -132,9 +138,7 @@ pub fn novelty(training: &[Map], held_out: &[Map], samples: &[Map]) -> Result<No
     })
 }
 
-fn pixel_std(maps: &[Map]) -> f64 {
-    let pixels = || maps.iter().flat_map(|m| m.values.iter().map(|&v| f64::from(v)));
-    let n = pixels().count() as f64;
-    let mean = pixels().sum::<f64>() / n;
-    (pixels().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt()
+fn select(curve: &Curve, bins: &[usize]) -> Curve {
+    let pick = |values: &[f64]| bins.iter().map(|&i| values[i]).collect();
+    Curve { x: pick(&curve.x), mean: pick(&curve.mean), std: pick(&curve.std), ..curve.clone() }
 }

@@ -19,7 +19,10 @@ pub struct Page {
 impl Page {
     /// An empty page; `lead` is its first paragraph.
     pub fn new(title: &str, lead: &str) -> Self {
-        Self { body: format!("<h1>{}</h1><p class=lead>{}</p>", escape(title), escape(lead)), title: title.into() }
+        Self {
+            body: format!("<h1>{}</h1><p class=lead>{}</p>", escape(title), escape(lead)),
+            title: title.into(),
+        }
     }
 
     /// A heading.
@@ -122,7 +125,13 @@ impl Page {
         let smooth: Vec<f64> =
             losses.chunks(window).map(|c| c.iter().sum::<f64>() / c.len() as f64).collect();
         let at: Vec<f64> = steps.chunks(window).map(|c| c.iter().sum::<f64>() / c.len() as f64).collect();
-        let axes = Axes { x_label: "step", y_label: "training loss", log_y: true, mark_x: chosen, ..Axes::default() };
+        let axes = Axes {
+            x_label: "step",
+            y_label: "training loss",
+            log_y: true,
+            mark_x: chosen,
+            ..Axes::default()
+        };
         let line = Line { name: "", x: &at, y: &smooth, scatter: None, colour: TRUTH };
         self.figures(&[(chart((560, 300), axes, &[line])?, "Training loss; dashed: the chosen checkpoint.")]);
         Ok(())
@@ -138,7 +147,8 @@ impl Page {
             escape(&self.title),
             self.body
         );
-        write_whole(path, |w| std::io::Write::write_all(w, page.as_bytes())).context("cannot write the report")
+        write_whole(path, |w| std::io::Write::write_all(w, page.as_bytes()))
+            .context("cannot write the report")
     }
 }
 
@@ -163,7 +173,13 @@ fn spectrum_with_ratio(comparison: &Comparison, names: [&str; 2]) -> Result<Stri
     let upper = Axes { x_label: "", y_label: &truth.y_label, log_x: true, log_y: true, ..Axes::default() };
     let lines = [
         Line { name: names[0], x: &truth.x, y: &truth.mean, scatter: band(&truth.std), colour: TRUTH },
-        Line { name: names[1], x: &samples.x, y: &samples.mean, scatter: band(&samples.std), colour: SAMPLES },
+        Line {
+            name: names[1],
+            x: &samples.x,
+            y: &samples.mean,
+            scatter: band(&samples.std),
+            colour: SAMPLES,
+        },
     ];
     let ratio_label = format!("{} / {}", names[1], names[0]);
     let ratio: Vec<f64> = samples.mean.iter().zip(&truth.mean).map(|(s, t)| s / t).collect();

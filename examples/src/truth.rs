@@ -82,7 +82,9 @@ pub fn embedded(config: &MockConfig, seed: u64, folder: &Path, progress: &Progre
     let path = folder.join("Maps_Mcdm_HalocastMock_CV_z=0.00.npy");
     if !std::fs::read_to_string(folder.join(RECIPE)).is_ok_and(|old| old == recipe) || !path.exists() {
         make_universes(config, seed, folder, progress)?;
-        halocast::core::write_whole(folder.join(RECIPE), |w| std::io::Write::write_all(w, recipe.as_bytes()))?;
+        halocast::core::write_whole(folder.join(RECIPE), |w| {
+            std::io::Write::write_all(w, recipe.as_bytes())
+        })?;
     }
     let parameters = read_params(folder.join("params_CV_HalocastMock.txt"))?;
     let side = config.universe.box_side;
@@ -173,7 +175,11 @@ pub fn files(paths: &[PathBuf], size: usize) -> Result<Truth> {
             })
             .collect::<Result<Vec<Map>>>()?;
         let patches = sky_patches(&skies, size, size)?;
-        (patches.maps, patches.groups, "patches; the same region of the sky is on one side of the split in all files")
+        (
+            patches.maps,
+            patches.groups,
+            "patches; the same region of the sky is on one side of the split in all files",
+        )
     } else if !paths.iter().any(is_fits) {
         let (mut maps, mut groups) = (Vec::new(), Vec::new());
         for path in paths {

@@ -1,5 +1,9 @@
 //! What the tests across crates share: where reference data lie, and how numbers are compared.
 
+mod program;
+
+pub use program::{program, requires_one_clear_line, run};
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 

@@ -61,7 +61,7 @@ impl Settings {
         settings.train.seed = options.seed;
         if let Some(iterations) = options.iterations {
             settings.train.iterations = iterations;
-            settings.train.checkpoint_every = settings.train.checkpoint_every.min(iterations);
+            settings.train.checkpoint_every = (iterations / 10).clamp(1, settings.train.checkpoint_every);
         }
         settings.mock.universes = options.universes.unwrap_or(settings.mock.universes);
         settings.samples = options.samples.unwrap_or(settings.samples);

@@ -57,7 +57,8 @@ pub fn snapshot(path: &Path, allow_missing: bool, options: &Options) -> Result<(
     snapshot.warnings.iter().for_each(|w| page.warning(w));
     page.maps(&[("Gas", std::slice::from_ref(gas))], 1)?;
     page.maps(&[("Dark matter", std::slice::from_ref(dark_matter))], 1)?;
-    let curves = timings.stage("statistics", || Curves::new(std::slice::from_ref(dark_matter), std::slice::from_ref(gas)))?;
+    let curves = timings
+        .stage("statistics", || Curves::new(std::slice::from_ref(dark_matter), std::slice::from_ref(gas)))?;
     page.heading("Statistics");
     page.comparison(&curves, ["dark matter", "gas"])?;
     let cross = cross_spectrum(gas, dark_matter, PowerConvention::default())?;
@@ -70,11 +71,16 @@ pub fn snapshot(path: &Path, allow_missing: bool, options: &Options) -> Result<(
         ..Default::default()
     };
     let line = Line { name: "", x: &cross.k, y: &coherence, scatter: None, colour: TRUTH };
-    page.figures(&[(chart((560, 300), axes, &[line])?, "Cross-correlation coefficient of log gas and log dark matter.")]);
+    page.figures(&[(
+        chart((560, 300), axes, &[line])?,
+        "Cross-correlation coefficient of log gas and log dark matter.",
+    )]);
     if gas.periodic {
         page.paragraph("The region is the whole periodic box.");
     } else {
-        page.paragraph("The region is not periodic: its edges add power at high k, and nothing is done about it here.");
+        page.paragraph(
+            "The region is not periodic: its edges add power at high k, and nothing is done about it here.",
+        );
     }
     let stages: Vec<Vec<String>> =
         timings.list().iter().map(|(name, s)| vec![name.clone(), format!("{s:.2}")]).collect();

@@ -53,8 +53,9 @@ pub fn train_and_judge(options: &Options) -> Result<()> {
         [] => {
             let universes = bar("universes", settings.mock.universes as u64);
             let folder = options.out.join("universe");
-            let made =
-                truth::embedded(&settings.mock, options.seed, &folder, &|done, _| universes.set_position(done));
+            let made = truth::embedded(&settings.mock, options.seed, &folder, &|done, _| {
+                universes.set_position(done)
+            });
             universes.finish();
             made
         }
@@ -182,9 +183,21 @@ fn rows(outcome: &Outcome<'_>) -> Vec<Vec<String>> {
         row("the same between halves of the truth", format!("{:.3}", v.pk_split_half), "what chance gives"),
         row("Minkowski inside the truth's envelope", format!("{:.2}", v.minkowski_inside), "at least 0.90"),
         row("of it M0, M1, M2", format!("{m0:.2} {m1:.2} {m2:.2}"), "fractions of 50 thresholds"),
-        row("pixel distribution, Wasserstein-1", format!("{:.3}", v.pdf_wasserstein), "in pixel standard deviations"),
-        row("distance to the nearest training map", format!("{:.2}", n.nearest_ratio), "relative to unseen true maps"),
-        row("nearer to training than any true map", format!("{:.2}", n.nearest_suspicious), "fraction of samples"),
+        row(
+            "pixel distribution, Wasserstein-1",
+            format!("{:.3}", v.pdf_wasserstein),
+            "in pixel standard deviations",
+        ),
+        row(
+            "distance to the nearest training map",
+            format!("{:.2}", n.nearest_ratio),
+            "relative to unseen true maps",
+        ),
+        row(
+            "nearer to training than any true map",
+            format!("{:.2}", n.nearest_suspicious),
+            "fraction of samples",
+        ),
         row("parameters", outcome.parameters.to_string(), "of the network"),
         row("chosen checkpoint", outcome.checkpoint_step.to_string(), "step"),
         row("wall time", format!("{:.0} s", outcome.wall_s), "all stages of this run"),

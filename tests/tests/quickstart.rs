@@ -1,0 +1,126 @@
+//! The main program as a user meets it: killed, misled, given real files.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use halocast::core::Rng;
+use halocast::data::write_npy;
+use halocast_tests::{program, reference_folder, requires_one_clear_line, run};
+use ndarray::Array3;
+
+/// A run small enough to be repeated.
+const SMALL: [&str; 6] = ["--universes", "3", "--iterations", "20", "--samples", "4"];
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap_or_default()
+}
+
+fn start(out: &Path) -> Result<std::process::Child> {
+    let mut command = Command::new(program("quickstart")?);
+    command.args(SMALL).args(["--out", text(out)]).stdout(Stdio::null()).stderr(Stdio::null());
+    Ok(command.spawn()?)
+}
+
+fn last_checkpoint(out: &Path) -> Result<Vec<u8>> {
+    let path = out.join("run/checkpoint-00000020.safetensors");
+    fs::read(&path).with_context(|| path.display().to_string())
+}
+
+#[test]
+fn killed_at_ten_moments_it_ends_in_the_same_bytes() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (whole, broken) = (folder.path().join("whole"), folder.path().join("broken"));
+    let begin = Instant::now();
+    ensure!(start(&whole)?.wait()?.success(), "the uninterrupted run failed");
+    let duration = begin.elapsed().as_secs_f64();
+
+    let mut rng = Rng::new(u64::from(std::process::id()));
+    let mut finished = 0;
+    for kill in 0..10 {
+        let mut child = start(&broken)?;
+        let until = Duration::from_secs_f64(duration * rng.uniform());
+        let begin = Instant::now();
+        while begin.elapsed() < until && child.try_wait()?.is_none() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        finished += u32::from(child.try_wait()?.is_some());
+        child.kill()?;
+        child.wait()?;
+        println!("kill {kill} after {until:.1?} of a run of {duration:.1} s");
+    }
+    ensure!(start(&broken)?.wait()?.success(), "the resumed run failed");
+    ensure!(last_checkpoint(&whole)? == last_checkpoint(&broken)?, "the checkpoints differ");
+    let leftovers: Vec<_> = fs::read_dir(broken.join("run"))?
+        .filter_map(|e| e.ok().map(|e| e.file_name()))
+        .filter(|name| {
+            name.to_string_lossy().starts_with("checkpoint")
+                && !name.to_string_lossy().ends_with("safetensors")
+        })
+        .collect();
+    println!("{finished} of ten had finished before their kill; partial files left by kills: {leftovers:?}");
+    Ok(())
+}
+
+#[test]
+fn the_number_of_threads_does_not_change_a_bit() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut checkpoints = Vec::new();
+    for threads in ["1", "2"] {
+        let out = folder.path().join(threads);
+        let arguments = [&SMALL[..], &["--out", text(&out), "--threads", threads]].concat();
+        ensure!(run("quickstart", &arguments)?.status.success(), "the run on {threads} threads failed");
+        checkpoints.push(last_checkpoint(&out)?);
+    }
+    ensure!(checkpoints[0] == checkpoints[1], "one and two threads end in different bytes");
+    Ok(())
+}
+
+#[test]
+fn bad_maps_are_one_clear_line() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name);
+    let out = path("out");
+    let tell = |file: &Path, words: &[&str]| {
+        let output = run("quickstart", &["--maps", text(file), "--out", text(&out)])?;
+        requires_one_clear_line(&output, words)
+    };
+    let mut maps = Array3::<f32>::from_elem((30, 64, 64), 2.0);
+    write_npy(path("good.npy"), &maps.view().into_dyn())?;
+    let bytes = fs::read(path("good.npy"))?;
+    fs::write(path("cut.npy"), &bytes[..bytes.len() / 2])?;
+    tell(&path("cut.npy"), &["cut.npy", "expected"])?;
+
+    maps[[17, 5, 9]] = f32::NAN;
+    write_npy(path("nan.npy"), &maps.view().into_dyn())?;
+    tell(&path("nan.npy"), &["nan.npy", "17", "NaN"])?;
+
+    write_npy(path("odd.npy"), &Array3::<f32>::ones((30, 50, 50)).view().into_dyn())?;
+    tell(&path("odd.npy"), &["odd.npy", "50x50", "64"])?;
+
+    write_npy(path("flat.npy"), &ndarray::Array1::<f32>::ones(7).view().into_dyn())?;
+    tell(&path("flat.npy"), &["flat.npy", "[7]"])?;
+
+    tell(&path("none.npy"), &["none.npy"])?;
+    tell(&path("none.fits"), &["none.fits"])
+}
+
+#[test]
+fn a_snapshot_with_a_missing_chunk_is_refused_by_name() -> Result<()> {
+    let Some(data) = reference_folder("HALOCAST_DATA", "data") else { return Ok(()) };
+    let folder = tempfile::tempdir()?;
+    let snapshot = data.join("tng50-4_subbox0");
+    let json = folder.path().join("out.json");
+    let common = ["--snapshot", text(&snapshot), "--out", text(folder.path()), "--json", text(&json)];
+    requires_one_clear_line(&run("quickstart", &common)?, &["chunk", "7"])?;
+
+    let output = run("quickstart", &[&common[..], &["--allow-missing"]].concat())?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report = fs::read_to_string(folder.path().join("report.html"))?;
+    ensure!(report.contains("chunk 7"), "the report does not name chunk 7");
+    let numbers: serde_json::Value = serde_json::from_slice(&fs::read(&json)?)?;
+    ensure!(numbers["statistics"]["power"]["truth"]["mean"].as_array().is_some_and(|a| a.len() > 100));
+    Ok(())
+}
