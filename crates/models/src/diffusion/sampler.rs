@@ -27,7 +27,8 @@ pub enum Sampler {
         /// Fraction of the ancestral standard deviation.
         eta: f64,
     },
-    /// DPM-Solver++(2M) (Lu et al. 2022, algorithm 2): second order in log sigma, deterministic.
+    /// DPM-Solver++(2M) (Lu et al. 2022, algorithm 2): second order in log sigma, deterministic. Its levels are the nearest
+    /// to equal steps in log sigma; where two fall together there is one step less.
     DpmSolver {
         /// The number of levels visited.
         steps: usize,
@@ -41,11 +42,12 @@ impl Default for Sampler {
 }
 
 impl Sampler {
-    /// The indices of the levels visited among `levels`, descending; the last is always the lowest level.
+    /// The indices of the levels visited among ascending `sigmas`, descending, from the highest level to the lowest.
     ///
     /// # Errors
     /// [`Error::Config`] when the number of steps is zero or more than there are levels.
-    pub fn indices(&self, levels: usize) -> Result<Vec<usize>> {
+    pub fn indices(&self, sigmas: &[f64]) -> Result<Vec<usize>> {
+        let levels = sigmas.len();
         let steps = match *self {
             Self::Ancestral { steps } => steps.unwrap_or(levels),
             Self::Ddim { steps, .. } | Self::DpmSolver { steps } => steps,
@@ -61,17 +63,24 @@ impl Sampler {
         if steps == 1 {
             return Ok(vec![levels - 1]);
         }
-        let stride = (levels - 1) as f64 / (steps - 1) as f64;
-        Ok((0..steps).rev().map(|i| (i as f64 * stride).round() as usize).collect())
+        let along = (0..steps).rev().map(|i| i as f64 / (steps - 1) as f64);
+        let mut indices: Vec<usize> = match self {
+            Self::DpmSolver { .. } => {
+                let (low, high) = (sigmas[0].ln(), sigmas[levels - 1].ln());
+                along.map(|f| nearest(sigmas, low + f * (high - low))).collect()
+            }
+            _ => along.map(|f| (f * (levels - 1) as f64).round() as usize).collect(),
+        };
+        indices.dedup();
+        Ok(indices)
     }
+}
 
-    /// The number of network evaluations for one batch.
-    ///
-    /// # Errors
-    /// As [`Sampler::indices`].
-    pub fn evaluations(&self, levels: usize) -> Result<usize> {
-        Ok(self.indices(levels)?.len())
-    }
+/// The index of the level whose logarithm is nearest to `log_sigma`.
+fn nearest(sigmas: &[f64], log_sigma: f64) -> usize {
+    let above = sigmas.partition_point(|s| s.ln() < log_sigma).min(sigmas.len() - 1);
+    let below = above.saturating_sub(1);
+    if log_sigma - sigmas[below].ln() < sigmas[above].ln() - log_sigma { below } else { above }
 }
 
 /// Draws `n` events from a denoiser, in batches; each event has its own stream of `rng`, so the batch size does not
@@ -94,7 +103,7 @@ pub fn sample(
             got: format!("{n} and {}", options.batch),
         });
     }
-    let indices = options.sampler.indices(denoiser.sigmas().len())?;
+    let indices = options.sampler.indices(denoiser.sigmas())?;
     let total = (n.div_ceil(options.batch) * indices.len()) as u64;
     // A fresh key for this call: two calls with one generator draw different events.
     let key = Rng::new(rng.next_u64());
@@ -270,7 +279,7 @@ mod tests {
         for (sampler, tolerance) in [
             (Sampler::Ancestral { steps: None }, 0.008),
             (Sampler::Ddim { steps: 1000, eta: 0.0 }, 0.008),
-            (Sampler::DpmSolver { steps: 50 }, 0.02),
+            (Sampler::DpmSolver { steps: 50 }, 0.008),
         ] {
             let (mean, std) = moments(sampler);
             assert!((mean - 0.3).abs() < 0.01, "{sampler:?}: mean {mean}");
@@ -305,9 +314,13 @@ mod tests {
     #[test]
     fn indices_start_high_end_low_and_refuse_nonsense() {
         let sampler = Sampler::Ddim { steps: 4, eta: 0.0 };
-        assert_eq!(sampler.indices(10).unwrap(), [9, 6, 3, 0]);
-        assert_eq!(Sampler::default().indices(3).unwrap(), [2, 1, 0]);
-        assert!(sampler.indices(3).is_err());
-        assert!(Sampler::DpmSolver { steps: 0 }.indices(3).is_err());
+        let sigmas: Vec<f64> = (0..10).map(f64::from).map(f64::exp2).collect();
+        assert_eq!(sampler.indices(&sigmas).unwrap(), [9, 6, 3, 0]);
+        assert_eq!(Sampler::default().indices(&sigmas[..3]).unwrap(), [2, 1, 0]);
+        assert!(sampler.indices(&sigmas[..3]).is_err());
+        assert!(Sampler::DpmSolver { steps: 0 }.indices(&sigmas).is_err());
+        // Equal steps in log sigma, however the levels lie.
+        let uneven = [1.0, 1.1, 1.2, 2.0, 3.9, 4.0, 8.0, 16.0];
+        assert_eq!(Sampler::DpmSolver { steps: 5 }.indices(&uneven).unwrap(), [7, 6, 5, 3, 0]);
     }
 }

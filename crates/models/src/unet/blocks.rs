@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
 use halocast_kernels::nn::{Conv2d, GroupNorm, Linear};
-use halocast_kernels::{Activation, Conv2dSpec, PadMode, add_channel, attention, linear_attention};
+use halocast_kernels::{Activation, Conv2dSpec, PadMode, add_channel, attention, linear_attention_map};
 
 use super::UNetConfig;
 use crate::Result;
@@ -97,23 +97,25 @@ impl AttentionBlock {
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (batch, _, height, width) = x.dims4()?;
         let qkv = self.to_qkv.forward(&self.norm.forward(x)?)?;
-        // [batch, 3 heads dim_head, y, x] -> three of [batch, heads, pixel, dim_head]
-        let qkv = qkv.reshape((batch, 3, self.heads, self.dim_head, height * width))?.transpose(3, 4)?;
-        let part = |i: usize| -> Result<Tensor> { Ok(qkv.narrow(1, i, 1)?.squeeze(1)?.contiguous()?) };
-        let (q, k, v) = (part(0)?, part(1)?, part(2)?);
         let scale = (self.dim_head as f64).powf(-0.5);
-        let attended = match self.out_norm {
-            Some(_) => linear_attention(&q, &k, &v, scale)?,
-            None => attention(&q, &k, &v, scale)?,
+        let out = match &self.out_norm {
+            Some(norm) => {
+                norm.forward(&self.to_out.forward(&linear_attention_map(&qkv, self.heads, scale)?)?)?
+            }
+            None => self.to_out.forward(&self.full(&qkv, scale)?)?,
         };
-        let hidden = self.heads * self.dim_head;
-        let attended = attended.transpose(2, 3)?.contiguous()?.reshape((batch, hidden, height, width))?;
-        let mut out = self.to_out.forward(&attended)?;
-        if let Some(norm) = &self.out_norm {
-            out = norm.forward(&out)?;
-        }
         Ok((out + x)?)
+    }
+
+    /// Softmax attention between all pixels of `qkv` `[batch, 3 heads dim_head, y, x]`.
+    fn full(&self, qkv: &Tensor, scale: f64) -> Result<Tensor> {
+        let (batch, _, height, width) = qkv.dims4()?;
+        // -> three of [batch, heads, pixel, dim_head]
+        let parts = qkv.reshape((batch, 3, self.heads, self.dim_head, height * width))?.transpose(3, 4)?;
+        let part = |i: usize| -> Result<Tensor> { Ok(parts.narrow(1, i, 1)?.squeeze(1)?.contiguous()?) };
+        let attended = attention(&part(0)?, &part(1)?, &part(2)?, scale)?;
+        let hidden = self.heads * self.dim_head;
+        Ok(attended.transpose(2, 3)?.contiguous()?.reshape((batch, hidden, height, width))?)
     }
 }
