@@ -1,6 +1,6 @@
 //! What all statistics of an ensemble share: its checks, its mean and its scatter.
 
-use halocast_core::{Curve, Map};
+use halocast_core::{Cube, Curve, Map};
 use ndarray::ArrayView2;
 use rayon::prelude::*;
 
@@ -50,6 +50,24 @@ pub(crate) fn same_grid(operation: &'static str, what: &str, reference: &Map, ma
         expected: describe(reference),
         got: describe(map),
     })
+}
+
+/// Checks that a cube has cells, sides and finite values; returns its shape.
+pub(crate) fn check_cube(operation: &'static str, what: &str, cube: &Cube) -> Result<[usize; 3]> {
+    let shape = [cube.values.shape()[0], cube.values.shape()[1], cube.values.shape()[2]];
+    let value = |what: String, expected: &str, got: String| {
+        Err(Error::Value { operation, what, expected: expected.to_owned(), got })
+    };
+    if shape.contains(&0) {
+        return value(format!("shape of {what}"), "not empty", format!("{shape:?}"));
+    }
+    if let Some(side) = cube.extent.iter().find(|s| !(s.is_finite() && **s > 0.0)) {
+        return value(format!("side of {what}"), "finite and positive", side.to_string());
+    }
+    if let Some(((x, y, z), v)) = cube.values.indexed_iter().find(|(_, v)| !v.is_finite()) {
+        return value(format!("cell [x = {x}, y = {y}, z = {z}] of {what}"), "finite", v.to_string());
+    }
+    Ok(shape)
 }
 
 /// Checks two ensembles, each by itself and against one another.

@@ -5,9 +5,12 @@
 //!
 //! * [`power_spectra`], [`cross_spectrum`] and their three-dimensional kin: the power in each wavenumber bin, in Pylians'
 //!   or Mudur & Finkbeiner's convention, by name, for any shape of map.
+//! * [`anisotropic_power`]: what a line of sight adds: the multipoles P0, P2, P4 of a cube, its one-dimensional spectrum and
+//!   the power in (k_perp, k_par).
 //! * [`pixel_pdf`], [`moments`], [`quantiles`]: the distribution of pixel values; what falls outside the bins is reported.
 //! * [`minkowski_functionals`], [`pixel_counts`]: area, boundary and Euler characteristic of excursion sets, all
-//!   thresholds in one pass; [`gaussian_minkowski`] is the closed form of a Gaussian field.
+//!   thresholds in one pass; [`minkowski_functionals_3d`]: volume, surface, curvature and Euler characteristic in cubes;
+//!   [`gaussian_minkowski`], [`gaussian_minkowski_3d`]: the closed forms of Gaussian fields.
 //! * [`wasserstein`], [`kolmogorov_smirnov`]: distances of two samples of numbers.
 //! * [`PowerDistance`], [`MinkowskiAgreement`], [`PixelDistance`]: each a [`Metric`](halocast_core::Metric) that judges
 //!   samples by the truth; [`split_half`] is the floor that noise alone sets.
@@ -55,11 +58,11 @@ pub use distance::{kolmogorov_smirnov, wasserstein};
 pub use error::{Error, Result};
 pub use memorisation::{Memorisation, Nearest, Symmetries, memorisation, nearest};
 pub use minkowski::{
-    MinkowskiConvention, MinkowskiFunctionals, PixelCounts, gaussian_minkowski, minkowski_functionals,
-    pixel_counts,
+    MinkowskiConvention, MinkowskiFunctionals, MinkowskiFunctionals3d, PixelCounts, gaussian_minkowski,
+    gaussian_minkowski_3d, minkowski_functionals, minkowski_functionals_3d, pixel_counts,
 };
 pub use pdf::{Bins, Moments, PixelPdf, moments, pixel_pdf, quantiles};
 pub use power::{
-    Binning, CrossSpectrum, PowerConvention, PowerSpectra, PowerSpectrum, Window, cross_spectrum,
+    AnisotropicPower, Binning, CrossSpectrum, CylindricalPower, PowerConvention, PowerMultipoles, PowerSpectra, PowerSpectrum, Window, anisotropic_power, cross_spectrum,
     cross_spectrum_3d, overdensity, power_spectra, power_spectrum, power_spectrum_3d,
 };

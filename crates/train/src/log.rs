@@ -34,9 +34,11 @@ impl LossLog {
     /// [`Error::File`] when the log cannot be read or written.
     pub fn open(path: &Path, step: u64) -> Result<Self> {
         let fail = |source| Error::File { path: path.to_path_buf(), source };
-        let kept: Vec<StepRecord> = Self::read(path)?.into_iter().filter(|r| r.step <= step).collect();
+        // The lines stay as they are: a number that is parsed and printed again may differ in its last digit.
+        let text = Self::text(path)?;
+        let keep = |line: &&str| Self::parse(line).is_some_and(|record| record.step <= step);
         halocast_core::write_whole(path, |w| {
-            kept.iter().try_for_each(|r| writeln!(w, "{}", serde_json::to_string(r)?))
+            text.lines().filter(keep).try_for_each(|line| writeln!(w, "{line}"))
         })?;
         let file = OpenOptions::new().append(true).open(path).map_err(fail)?;
         Ok(Self { path: path.to_path_buf(), writer: BufWriter::new(file) })
@@ -47,11 +49,19 @@ impl LossLog {
     /// # Errors
     /// [`Error::File`] when the file exists and cannot be read.
     pub fn read(path: &Path) -> Result<Vec<StepRecord>> {
+        Ok(Self::text(path)?.lines().filter_map(Self::parse).collect())
+    }
+
+    fn text(path: &Path) -> Result<String> {
         match std::fs::read_to_string(path) {
-            Ok(text) => Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(source) => Err(Error::File { path: path.to_path_buf(), source }),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+            other => other.map_err(|source| Error::File { path: path.to_path_buf(), source }),
         }
+    }
+
+    /// A whole line's record; a line cut by a crash has none.
+    fn parse(line: &str) -> Option<StepRecord> {
+        serde_json::from_str(line).ok()
     }
 
     /// Appends a step.

@@ -105,10 +105,10 @@ impl Settings {
                 checkpoint_every: 150,
                 ..Default::default()
             },
-            sampler: Sampler::Ancestral { steps: Some(100) },
+            sampler: Sampler::DpmSolver { steps: 30 },
             samples: 128,
-            candidates: 3,
-            candidate_samples: 64,
+            candidates: 4,
+            candidate_samples: 128,
         }
     }
 

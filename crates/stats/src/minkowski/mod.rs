@@ -1,6 +1,8 @@
-//! Minkowski functionals of the excursion sets of maps, all thresholds in one pass over each map.
+//! Minkowski functionals of the excursion sets of maps and cubes, all thresholds in one pass over each.
 
+mod cubes;
 mod gaussian;
+mod octets;
 mod pixels;
 mod windows;
 
@@ -10,7 +12,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, ensemble};
-pub use gaussian::gaussian_minkowski;
+pub use cubes::{MinkowskiFunctionals3d, minkowski_functionals_3d};
+pub use gaussian::{gaussian_minkowski, gaussian_minkowski_3d};
 pub use pixels::PixelCounts;
 
 /// Three functionals, each a number per threshold.
@@ -61,12 +64,16 @@ impl MinkowskiFunctionals {
     /// Mean and scatter of functional `index`, 0 to 2, as a curve; of the last one for a greater `index`.
     pub fn curve(&self, index: usize) -> Curve {
         let index = index.min(2);
-        let label = match self.unit.as_str() {
-            "" => "threshold".into(),
-            unit => format!("threshold [{unit}]"),
-        };
+        let label = threshold_label(&self.unit);
         let y = ["M0 = area", "M1 = length / 2 pi", "M2 = Euler characteristic / pi"][index];
         ensemble::curve(&self.thresholds, self.values[index].view(), label, format!("{y} [pixels]"))
+    }
+}
+
+fn threshold_label(unit: &str) -> String {
+    match unit {
+        "" => "threshold".into(),
+        unit => format!("threshold [{unit}]"),
     }
 }
 
@@ -152,10 +159,16 @@ pub fn pixel_counts(map: &Map, thresholds: &[f64], periodic: bool) -> Result<Pix
     })
 }
 
+const OPERATION: &str = "Minkowski functionals";
+
 /// The order that sorts the thresholds.
 fn check(maps: &[Map], thresholds: &[f64]) -> Result<Vec<usize>> {
-    let operation = "Minkowski functionals";
-    ensemble::check(operation, "map", maps, 1)?;
+    ensemble::check(OPERATION, "map", maps, 1)?;
+    sorting(thresholds)
+}
+
+fn sorting(thresholds: &[f64]) -> Result<Vec<usize>> {
+    let operation = OPERATION;
     if thresholds.is_empty() {
         return Err(Error::TooFew { operation, what: "the thresholds".into(), expected: 1, got: 0 });
     }
@@ -163,7 +176,7 @@ fn check(maps: &[Map], thresholds: &[f64]) -> Result<Vec<usize>> {
         let (what, expected) = (format!("threshold {i}"), "finite".into());
         return Err(Error::Value { operation, what, expected, got: nu.to_string() });
     }
-    // A rank shares 32 bits with the four bits of a window.
+    // A rank shares 32 bits with the four bits of a window's code or corner.
     if thresholds.len() >= 1 << 28 {
         let (what, expected) = ("the number of thresholds".into(), "below 2^28".into());
         return Err(Error::Value { operation, what, expected, got: thresholds.len().to_string() });

@@ -1,5 +1,7 @@
 //! Power spectra of maps and cubes, auto and cross, of one field or of an ensemble.
 
+mod anisotropic;
+mod convention;
 mod modes;
 
 use halocast_core::fft::{Complex, RealFft};
@@ -9,84 +11,9 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, ensemble};
+pub use anisotropic::{AnisotropicPower, CylindricalPower, PowerMultipoles, anisotropic_power};
+pub use convention::{Binning, PowerConvention, Window};
 use modes::Modes;
-
-/// How modes are gathered in bins, and the normalisation that goes with it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Binning {
-    /// Bin j holds the modes j <= |k| / k_F < j + 1, up to the corner of the Fourier square; the zero mode is dropped;
-    /// k is the mean |k| of the modes. P = <|F|^2> V / N^2 with the volume V and the number of cells N.
-    #[default]
-    Pylians,
-    /// Ring j = 0 .. n/2 - 1 holds the modes j - 1/4 <= |k| / k_F < j + 1/4, n the shortest axis; k = j k_F; the power
-    /// is <|F / N|^2> with no factor of volume, in the square of the field's unit. Ring 0 is the zero mode.
-    Mudur,
-}
-
-/// The mass-assignment window that a spectrum is corrected for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Window {
-    /// No correction.
-    #[default]
-    None,
-    /// Nearest grid point.
-    Ngp,
-    /// Cloud in cell.
-    Cic,
-    /// Triangular-shaped cloud.
-    Tsc,
-    /// Piecewise cubic spline.
-    Pcs,
-}
-
-impl Window {
-    pub(crate) fn order(self) -> i32 {
-        match self {
-            Self::None => 0,
-            Self::Ngp => 1,
-            Self::Cic => 2,
-            Self::Tsc => 3,
-            Self::Pcs => 4,
-        }
-    }
-}
-
-/// The convention of a power spectrum: binning and window.
-///
-/// # Source
-/// `Pk_library` of Pylians (Villaescusa-Navarro 2018) for [`Binning::Pylians`]; Mudur & Finkbeiner 2022 for
-/// [`Binning::Mudur`].
-///
-/// # Differences
-/// Transforms are in float64 (Pylians: float32). The cross spectrum of maps has the factor V / N^2 of the auto spectrum
-/// (Pylians 0.12 divides by another L / n^2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PowerConvention {
-    /// Bins and normalisation.
-    pub binning: Binning,
-    /// The window to correct for: each amplitude is multiplied by the product over axes of (x / sin x)^p,
-    /// x = pi k_i / n_i, p = 1, 2, 3, 4 for NGP, CIC, TSC, PCS.
-    pub window: Window,
-}
-
-impl PowerConvention {
-    /// Pylians' bins, without window correction.
-    pub fn pylians() -> Self {
-        Self::default()
-    }
-
-    /// Mudur & Finkbeiner's rings.
-    pub fn mudur() -> Self {
-        Self { binning: Binning::Mudur, window: Window::None }
-    }
-
-    /// The same with a window correction.
-    pub fn with_window(self, window: Window) -> Self {
-        Self { window, ..self }
-    }
-}
 
 /// The power spectrum of one field.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -157,8 +84,16 @@ impl PowerSpectra {
 
     /// Mean and scatter as a curve.
     pub fn curve(&self) -> Curve {
-        let x_label = format!("k [1/({})]", self.length_unit);
+        let x_label = format!("k [{}]", wavenumber_unit(&self.length_unit));
         ensemble::curve(&self.k, self.power.view(), x_label, "P(k)".into())
+    }
+}
+
+/// The unit of a wavenumber as it stands on an axis, from that of a length.
+fn wavenumber_unit(length: &str) -> String {
+    match length {
+        "Mpc/h" => "h/Mpc".into(),
+        other => format!("1/({other})"),
     }
 }
 
@@ -239,7 +174,7 @@ pub fn cross_spectrum(a: &Map, b: &Map, convention: PowerConvention) -> Result<C
 /// # Errors
 /// [`Error::Value`] for a cell that is not finite, an empty cube or an absurd side.
 pub fn power_spectrum_3d(cube: &Cube, convention: PowerConvention) -> Result<PowerSpectrum> {
-    let shape = check_cube("power spectrum", "the cube", cube)?;
+    let shape = ensemble::check_cube("power spectrum", "the cube", cube)?;
     let modes = Modes::new(shape, cube.extent, convention.binning, convention.window);
     let norm = normalisation(shape, cube.extent, convention.binning);
     let spectrum = transform(&RealFft::<f64>::new(shape), cube.values.iter().copied());
@@ -253,8 +188,8 @@ pub fn power_spectrum_3d(cube: &Cube, convention: PowerConvention) -> Result<Pow
 /// As [`power_spectrum_3d`]; [`Error::Mismatch`] for different shapes or sizes.
 pub fn cross_spectrum_3d(a: &Cube, b: &Cube, convention: PowerConvention) -> Result<CrossSpectrum> {
     let operation = "cross spectrum";
-    let shape = check_cube(operation, "the first cube", a)?;
-    check_cube(operation, "the second cube", b)?;
+    let shape = ensemble::check_cube(operation, "the first cube", a)?;
+    ensemble::check_cube(operation, "the second cube", b)?;
     if a.values.shape() != b.values.shape() || a.extent != b.extent {
         let describe = |c: &Cube| format!("{:?} cells on {:?}", c.values.shape(), c.extent);
         let what = "the second cube".into();
@@ -281,23 +216,6 @@ pub fn overdensity(map: &Map) -> Result<Map> {
 fn plane(map: &Map) -> ([usize; 3], [f64; 3]) {
     let [ny, nx] = map.shape();
     ([1, ny, nx], [1.0, map.extent[0], map.extent[1]])
-}
-
-fn check_cube(operation: &'static str, what: &str, cube: &Cube) -> Result<[usize; 3]> {
-    let shape = [cube.values.shape()[0], cube.values.shape()[1], cube.values.shape()[2]];
-    let value = |what: String, expected: &str, got: String| {
-        Err(Error::Value { operation, what, expected: expected.to_owned(), got })
-    };
-    if shape.contains(&0) {
-        return value(format!("shape of {what}"), "not empty", format!("{shape:?}"));
-    }
-    if let Some(side) = cube.extent.iter().find(|s| !(s.is_finite() && **s > 0.0)) {
-        return value(format!("side of {what}"), "finite and positive", side.to_string());
-    }
-    if let Some(((x, y, z), v)) = cube.values.indexed_iter().find(|(_, v)| !v.is_finite()) {
-        return value(format!("cell [x = {x}, y = {y}, z = {z}] of {what}"), "finite", v.to_string());
-    }
-    Ok(shape)
 }
 
 /// V / N^2, or 1 / N^2 for Mudur's rings.
@@ -408,6 +326,14 @@ mod tests {
             assert!((p - expected).abs() < 5.0 * error, "{p} {expected} {error}");
         }
         assert_eq!(spectra.below_nyquist(), (0..15).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn wavenumbers_have_the_inverse_unit_of_lengths() {
+        let map = noise((4, 4), [1.0; 2], 1);
+        let label = |map: Map| power_spectra(&[map], PowerConvention::pylians()).unwrap().curve().x_label;
+        assert_eq!(label(map.clone()), "k [h/Mpc]");
+        assert_eq!(label(Map { length_unit: Unit::kpc_h(), ..map }), "k [1/(ckpc/h)]");
     }
 
     #[test]

@@ -102,15 +102,28 @@ impl Modes {
 
     /// Calls `visit(bin, weight, z)` for every mode of the half spectrum's row `(x, y)` that has a bin.
     pub(super) fn visit_row(&self, x: usize, y: usize, mut visit: impl FnMut(usize, f64, usize)) {
+        self.visit_whole_row(x, y, |bin, weight, z| {
+            if let Some(bin) = bin {
+                visit(bin, weight, z);
+            }
+        });
+    }
+
+    /// The same for every mode of the row, whether it has a bin or not.
+    pub(super) fn visit_whole_row(
+        &self,
+        x: usize,
+        y: usize,
+        mut visit: impl FnMut(Option<usize>, f64, usize),
+    ) {
         let [nx, ny, nz] = self.shape;
         let (kx, ky) = (wavenumber(x, nx), wavenumber(y, ny));
         let own_conjugate = (nx - x) % nx == x && (ny - y) % ny == y;
         for z in 0..=nz / 2 {
             let bin = self.bin([kx, ky, z as i64]);
-            if bin != NONE {
-                let in_plane = z == 0 || 2 * z == nz;
-                visit(bin as usize, if in_plane && !own_conjugate { 0.5 } else { 1.0 }, z);
-            }
+            let in_plane = z == 0 || 2 * z == nz;
+            let weight = if in_plane && !own_conjugate { 0.5 } else { 1.0 };
+            visit((bin != NONE).then_some(bin as usize), weight, z);
         }
     }
 
@@ -129,8 +142,7 @@ impl Modes {
             Radius::Integer(table) => table[m.iter().map(|m| m * m).sum::<i64>() as usize],
             Radius::Real { ratio, bin, binning } => {
                 let r = (0..3).map(|i| (ratio[i] * m[i] as f64).powi(2)).sum::<f64>().sqrt();
-                // Rounding must not move a mode of exactly integer |k| / k_F into the bin below.
-                let r = if (r - r.round()).abs() < 1e-9 * r { r.round() } else { r };
+                let r = snapped(r);
                 let j = match binning {
                     Binning::Pylians => {
                         if r < 1.0 {
@@ -150,6 +162,11 @@ impl Modes {
             }
         }
     }
+}
+
+/// Rounding must not move a mode of exactly integer |k| / k_F into the bin below.
+pub(super) fn snapped(r: f64) -> f64 {
+    if (r - r.round()).abs() < 1e-9 * r { r.round() } else { r }
 }
 
 /// The bin of the integer `r2` = |k|^2 / k_F^2, without rounding anywhere.
