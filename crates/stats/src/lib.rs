@@ -63,6 +63,7 @@ pub use minkowski::{
 };
 pub use pdf::{Bins, Moments, PixelPdf, moments, pixel_pdf, quantiles};
 pub use power::{
-    AnisotropicPower, Binning, CrossSpectrum, CylindricalPower, PowerConvention, PowerMultipoles, PowerSpectra, PowerSpectrum, Window, anisotropic_power, cross_spectrum,
-    cross_spectrum_3d, overdensity, power_spectra, power_spectrum, power_spectrum_3d,
+    AnisotropicPower, Binning, CrossSpectrum, CylindricalPower, PowerConvention, PowerMultipoles,
+    PowerSpectra, PowerSpectrum, Window, anisotropic_power, cross_spectrum, cross_spectrum_3d, overdensity,
+    power_spectra, power_spectrum, power_spectrum_3d,
 };
