@@ -179,10 +179,15 @@ fn ticks(low: f64, high: f64, log: bool) -> Vec<f64> {
     if log {
         let multiples: &[f64] = if high - low < 2.5 { &[1.0, 2.0, 5.0] } else { &[1.0] };
         let decades = low.floor() as i32..=high.ceil() as i32;
-        return decades
+        let round: Vec<f64> = decades
             .flat_map(|d| multiples.iter().map(move |m| m.log10() + f64::from(d)))
             .filter(|t| (low..=high).contains(t))
             .collect();
+        if round.len() > 2 {
+            return round;
+        }
+        // Less than a decade: even steps of the value itself.
+        return ticks(10f64.powf(low), 10f64.powf(high), false).into_iter().map(f64::log10).collect();
     }
     let rough = (high - low) / 5.0;
     let power = 10f64.powf(rough.log10().floor());

@@ -151,22 +151,3 @@ fn absurd_configurations_are_refused_by_name() {
         }
     }
 }
-
-#[test]
-#[ignore = "a measurement, not a test"]
-fn time_of_one_universe() {
-    for threads in [1, 2] {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        for (particles, gas) in [(64, false), (64, true), (128, false)] {
-            let config = UniverseConfig { particles, gas, ..Default::default() };
-            let best = (0..3)
-                .map(|_| {
-                    let start = std::time::Instant::now();
-                    pool.install(|| simulate(&config));
-                    start.elapsed().as_secs_f64()
-                })
-                .fold(f64::INFINITY, f64::min);
-            println!("{particles}^3, gas {gas}, {threads} threads: {best:.3} s");
-        }
-    }
-}

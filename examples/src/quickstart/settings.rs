@@ -96,7 +96,7 @@ impl Settings {
             },
             train: TrainConfig {
                 batch: 16,
-                iterations: 1500,
+                iterations: 900,
                 learning_rate: 2e-3,
                 schedule: LearningRate::Cosine,
                 warmup: 50,
@@ -107,8 +107,8 @@ impl Settings {
             },
             sampler: Sampler::DpmSolver { steps: 30 },
             samples: 128,
-            candidates: 4,
-            candidate_samples: 128,
+            candidates: 3,
+            candidate_samples: 96,
         }
     }
 
