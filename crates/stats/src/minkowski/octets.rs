@@ -117,6 +117,14 @@ mod tests {
     }
 
     #[test]
+    fn four_rings_and_their_24_parts_have_values_of_their_own() {
+        let table = contributions();
+        let codes = |euler: i64| (0..256).filter(|&code| table[code][7] == euler).collect::<Vec<usize>>();
+        assert_eq!(codes(-12), [126, 189, 219, 231]); // all but two opposite corners
+        assert_eq!(codes(-8).len(), 24);
+    }
+
+    #[test]
     fn complements_have_the_same_surface_and_the_opposite_curvature() {
         let table = contributions();
         assert_eq!(table[0], [0; SUMS]);
