@@ -212,16 +212,14 @@ fn label(v: f64, log: bool) -> String {
     }
 }
 
-type Plane<'c, 'a> = ChartContext<
-    'c,
-    SVGBackend<'a>,
-    Cartesian2d<Axis, Axis>,
->;
+/// The drawn points of a line, shifted by so many times its scatter.
+type Points<'p> = dyn Fn(&Line<'_>, f64) -> Vec<(f64, f64)> + 'p;
+type Plane<'c, 'a> = ChartContext<'c, SVGBackend<'a>, Cartesian2d<Axis, Axis>>;
 
 fn draw_lines<'a>(
     chart: &mut Plane<'_, 'a>,
     lines: &[Line<'_>],
-    points: &dyn Fn(&Line<'_>, f64) -> Vec<(f64, f64)>,
+    points: &Points<'_>,
 ) -> std::result::Result<(), Problem<'a>> {
     for line in lines.iter().filter(|l| l.scatter.is_some()) {
         let outline: Vec<(f64, f64)> =

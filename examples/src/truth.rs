@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context, Result, anyhow, bail};
 use halocast::core::{Map, Progress, Rng, Unit};
 use halocast::data::{
-    CmdMaps, Step, Transform, read_fits_map, read_params, sky_patches, split_by_group, write_cmd_maps,
-    write_params, write_snapshot,
+    CmdMaps, Step, Transform, WriteOptions, read_fits_map, read_params, sky_patches, split_by_group,
+    write_cmd_maps, write_params, write_snapshot,
 };
 use halocast::maps::{Masses, Method, project_slabs, smoothing_lengths};
 use halocast::mock::{Universe, UniverseConfig};
@@ -139,8 +139,10 @@ fn one_universe(config: &MockConfig, seed: u64, index: usize, folder: &Path) -> 
     let seed = Rng::new(seed).split_named("universes").split(index as u64).next_u64();
     let universe = Universe::simulate(&UniverseConfig { seed, ..config.universe }, &|_, _| {})?;
     if index == 0 {
-        // The first is kept as a snapshot, for `inspect` and `project`.
-        write_snapshot(folder, &universe.snapshot()?, &Default::default())?;
+        // The first, with gas, is kept as a snapshot of four chunks, for `inspect` and `--snapshot`.
+        let with_gas = UniverseConfig { seed, gas: true, ..config.universe };
+        let snapshot = Universe::simulate(&with_gas, &|_, _| {})?.snapshot()?;
+        write_snapshot(folder, &snapshot, &WriteOptions { chunks: 4, ..Default::default() })?;
     }
     let radii = smoothing_lengths(universe.positions(), 32, Some(config.universe.box_side))?;
     let mass = Masses::Equal(universe.particle_mass());
@@ -201,7 +203,7 @@ pub fn files(paths: &[PathBuf], size: usize) -> Result<Truth> {
 /// Means of square blocks, so that `size` pixels a side remain; the mean surface density stays.
 fn coarsen(map: &Map, size: usize) -> Result<Map> {
     let [ny, nx] = map.shape();
-    if ny != nx || ny < size || ny % size != 0 {
+    if ny != nx || ny < size || !ny.is_multiple_of(size) {
         bail!("maps are {ny}x{nx}, expected square with a side that is a multiple of {size}");
     }
     let block = ny / size;

@@ -1,5 +1,8 @@
 //! What the tests across crates share: where reference data lie, and how numbers are compared.
 
+// A test tells the largest error of each case, and what it could not find.
+#![allow(clippy::print_stdout)]
+
 mod program;
 
 pub use program::{program, requires_one_clear_line, run};

@@ -125,7 +125,7 @@ impl<'a> Trainer<'a> {
             log.push(&record)?;
             self.step = step;
             on_event(Event::Step(record));
-            if step % self.config.checkpoint_every == 0 || step == self.config.iterations {
+            if step.is_multiple_of(self.config.checkpoint_every) || step == self.config.iterations {
                 log.flush()?;
                 let path = self.save()?;
                 on_event(Event::Checkpoint { step, path: &path });

@@ -37,7 +37,7 @@ pub fn snapshot(path: &Path, allow_missing: bool, options: &Options) -> Result<(
     let maps = timings.stage("projection", || {
         [Species::Gas, Species::DarkMatter]
             .into_iter()
-            .map(|species| Ok(logarithm(&project_snapshot(&snapshot, species, &project)?)?))
+            .map(|species| logarithm(&project_snapshot(&snapshot, species, &project)?))
             .collect::<Result<Vec<Map>>>()
     })?;
     let [gas, dark_matter] = maps.as_slice() else { anyhow::bail!("two maps were expected") };

@@ -70,10 +70,11 @@ impl UNetConfig {
     /// [`Error::Config`] naming the first field that is not usable.
     pub fn validate(&self) -> Result<()> {
         let widths = self.dim_mults.iter().map(|m| m * self.dim);
-        let odd_width = widths.clone().find(|w| self.groups == 0 || w % self.groups != 0 || *w == 0);
+        let odd_width =
+            widths.clone().find(|w| self.groups == 0 || !w.is_multiple_of(self.groups) || *w == 0);
         let checks = [
             ("channels", self.channels > 0, "at least 1", self.channels.to_string()),
-            ("dim", self.dim >= 4 && self.dim % 2 == 0, "even, at least 4", self.dim.to_string()),
+            ("dim", self.dim >= 4 && self.dim.is_multiple_of(2), "even, at least 4", self.dim.to_string()),
             (
                 "dim_mults",
                 !self.dim_mults.is_empty() && self.dim_mults.len() < 16,
