@@ -76,20 +76,31 @@ impl Page {
     ///
     /// # Errors
     /// When a picture cannot be encoded.
-    pub fn maps(&mut self, ensembles: &[(&str, &[Map])], columns: usize) -> Result<()> {
+    pub fn ensembles(&mut self, ensembles: &[(&str, &[Map])], columns: usize) -> Result<()> {
         let scale = Scale::covering(ensembles.iter().flat_map(|e| e.1));
-        let unit = ensembles.iter().flat_map(|e| e.1).next().map_or("", |m| m.unit.label.as_str());
         let mut figures = Vec::new();
         for (caption, maps) in ensembles {
             let shown: Vec<&Map> = maps.iter().step_by((maps.len() / 8).max(1)).take(8).collect();
-            let side = shown.iter().flat_map(|m| m.shape()).max().unwrap_or(1);
-            let zoom = (144 / side).max(1);
-            figures.push((Picture::grid(&shown, columns, zoom, scale).html(caption)?, *caption));
+            figures.push((picture(&shown, columns, scale, caption)?, *caption));
         }
         self.figures(&figures);
-        let (low, high) = scale.ends();
-        let bar = Picture::colour_bar(scale, 320, 12).html("colour scale")?;
-        let _ = write!(self.body, "<p class=scale>{low:.2} {bar} {high:.2} {}</p>", escape(unit));
+        let unit = ensembles.iter().flat_map(|e| e.1).next().map_or("", |m| m.unit.label.as_str());
+        self.body += &colour_bar(scale, unit)?;
+        Ok(())
+    }
+
+    /// Single maps beside one another, each under its own colour scale.
+    ///
+    /// # Errors
+    /// When a picture cannot be encoded.
+    pub fn maps(&mut self, maps: &[(&str, &Map)]) -> Result<()> {
+        let mut figures = Vec::new();
+        for (caption, map) in maps {
+            let scale = Scale::covering([*map]);
+            let bar = colour_bar(scale, &map.unit.label)?;
+            figures.push((picture(&[map], 1, scale, caption)? + &bar, *caption));
+        }
+        self.figures(&figures);
         Ok(())
     }
 
@@ -152,6 +163,19 @@ impl Page {
     }
 }
 
+fn picture(maps: &[&Map], columns: usize, scale: Scale, alt: &str) -> Result<String> {
+    let side = maps.iter().flat_map(|m| m.shape()).max().unwrap_or(1);
+    // A map is about as wide as a hand's breadth, alone twice that.
+    let zoom = (if maps.len() > 1 { 144 } else { 512 } / side).max(1);
+    Picture::grid(maps, columns, zoom, scale).html(alt)
+}
+
+fn colour_bar(scale: Scale, unit: &str) -> Result<String> {
+    let (low, high) = scale.ends();
+    let bar = Picture::colour_bar(scale, 320, 12).html("colour scale")?;
+    Ok(format!("<p class=scale>{low:.2} {bar} {high:.2} {}</p>", escape(unit)))
+}
+
 /// One statistic of two ensembles.
 fn curves(comparison: &Comparison, names: [&str; 2]) -> Result<String> {
     let (truth, samples) = (&comparison.truth, &comparison.samples);
@@ -185,11 +209,14 @@ fn spectrum_with_ratio(comparison: &Comparison, names: [&str; 2]) -> Result<Stri
     let ratio: Vec<f64> = samples.mean.iter().zip(&truth.mean).map(|(s, t)| s / t).collect();
     let scatter: Vec<f64> = truth.std.iter().zip(&truth.mean).map(|(s, t)| s / t).collect();
     let one = vec![1.0; truth.x.len()];
+    let far = ratio.iter().filter(|r| !(0.5..=1.5).contains(*r)).count() > ratio.len() / 4;
     let lower = Axes {
         x_label: &truth.x_label,
         y_label: &ratio_label,
         log_x: true,
-        y_range: Some((0.5, 1.5)),
+        // Samples are within a half of the truth, or something is wrong; other pairs may differ by powers of ten.
+        log_y: far,
+        y_range: (!far).then_some((0.5, 1.5)),
         ..Axes::default()
     };
     let ratios = [

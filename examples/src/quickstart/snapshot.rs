@@ -55,13 +55,17 @@ pub fn snapshot(path: &Path, allow_missing: bool, options: &Options) -> Result<(
         ),
     );
     snapshot.warnings.iter().for_each(|w| page.warning(w));
-    page.maps(&[("Gas", std::slice::from_ref(gas))], 1)?;
-    page.maps(&[("Dark matter", std::slice::from_ref(dark_matter))], 1)?;
+    if !snapshot.warnings.is_empty() {
+        page.paragraph("What is missing leaves holes in the maps, and the statistics below are those of maps with holes.");
+    }
+    page.maps(&[("Gas", gas), ("Dark matter", dark_matter)])?;
     let curves = timings
         .stage("statistics", || Curves::new(std::slice::from_ref(dark_matter), std::slice::from_ref(gas)))?;
     page.heading("Statistics");
     page.comparison(&curves, ["dark matter", "gas"])?;
     let cross = cross_spectrum(gas, dark_matter, PowerConvention::default())?;
+    let nyquist = std::f64::consts::PI * GRID as f64 / gas.extent[1];
+    let below = cross.k.iter().filter(|k| **k < nyquist).count();
     let coherence = cross.coherence();
     let axes = Axes {
         x_label: "k [h/Mpc]",
@@ -70,7 +74,7 @@ pub fn snapshot(path: &Path, allow_missing: bool, options: &Options) -> Result<(
         y_range: Some((-0.2, 1.05)),
         ..Default::default()
     };
-    let line = Line { name: "", x: &cross.k, y: &coherence, scatter: None, colour: TRUTH };
+    let line = Line { name: "", x: &cross.k[..below], y: &coherence[..below], scatter: None, colour: TRUTH };
     page.figures(&[(
         chart((560, 300), axes, &[line])?,
         "Cross-correlation coefficient of log gas and log dark matter.",
@@ -120,8 +124,10 @@ fn region(snapshot: &Snapshot) -> Result<Region> {
     Ok(Region::Cube { centre: std::array::from_fn(|i| 0.5 * (low[i] + high[i])), side: widest })
 }
 
+/// log10 of a map, with a floor at a thousandth of its mean: below it are the last tails of single kernels, and holes.
 fn logarithm(map: &Map) -> Result<Map> {
-    let transform = Transform::fit(&[Step::Log10], [map]).context("a map without mass")?;
+    let mean = map.values.iter().map(|&v| f64::from(v)).sum::<f64>() / map.values.len() as f64;
+    let transform = Transform::fit(&[Step::Log10Above(1e-3 * mean)], [map]).context("a map without mass")?;
     let unit = Unit::new(format!("log10 {}", map.unit.label), 1.0, 0.0, 0.0);
     Ok(transform.forward_map(map).with_unit(unit))
 }

@@ -228,7 +228,7 @@ fn write_report(
             100.0 * verdict.minkowski_inside
         ),
     );
-    page.maps(&[("Truth", split.test.as_slice()), ("Samples", samples)], 4)?;
+    page.ensembles(&[("Truth", split.test.as_slice()), ("Samples", samples)], 4)?;
     page.heading("Statistics");
     page.comparison(&verdict.curves, ["truth", "samples"])?;
     page.table(&["measure", "value", "meaning"], rows);
