@@ -14,6 +14,7 @@ use super::Options;
 use crate::chart::{Axes, Line, TRUTH, chart};
 use crate::console::{Timings, peak_rss_mb, say};
 use crate::judge::Curves;
+use crate::picture::{Picture, Scale};
 use crate::report::Page;
 
 /// Pixels a side.
@@ -89,6 +90,10 @@ pub fn snapshot(path: &Path, allow_missing: bool, options: &Options) -> Result<(
     let stages: Vec<Vec<String>> =
         timings.list().iter().map(|(name, s)| vec![name.clone(), format!("{s:.2}")]).collect();
     page.table(&["stage", "seconds"], &stages);
+    let both = [gas, dark_matter];
+    for (map, name) in both.into_iter().zip(["gas.png", "dark_matter.png"]) {
+        Picture::grid(&[map], 1, 1, Scale::covering([map])).save(&options.out.join(name))?;
+    }
     let report = options.out.join("report.html");
     page.save(&report)?;
     if let Some(path) = &options.json {

@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::{Options, Settings};
 use crate::console::{Timings, bar, peak_rss_mb, say};
 use crate::judge::{Novelty, Verdict, judge, novelty};
+use crate::picture::{Picture, Scale};
 use crate::report::Page;
 use crate::truth::{self, Split};
 
@@ -94,6 +95,7 @@ pub fn train_and_judge(options: &Options) -> Result<()> {
     let rows = rows(&outcome);
     let report = options.out.join("report.html");
     write_report(&report, &description, &split, &samples, &run, &outcome, &rows)?;
+    picture(&split.test, &samples).save(&options.out.join("maps.png"))?;
     if let Some(path) = &options.json {
         write_whole(path, |w| Ok(serde_json::to_writer_pretty(w, &outcome)?))?;
     }
@@ -203,6 +205,15 @@ fn rows(outcome: &Outcome<'_>) -> Vec<Vec<String>> {
         row("wall time", format!("{:.0} s", outcome.wall_s), "all stages of this run"),
         row("peak memory", memory, ""),
     ]
+}
+
+/// Two rows of maps, truth in the left half and samples in the right, under one colour scale.
+fn picture(truth: &[Map], samples: &[Map]) -> Picture {
+    let scale = Scale::covering(truth.iter().chain(samples));
+    let spread = |maps: &[Map], i: usize| maps[i * maps.len() / 8].clone();
+    let shown: Vec<Map> =
+        (0..16).map(|i| spread(if i % 8 < 4 { truth } else { samples }, i / 8 * 4 + i % 4)).collect();
+    Picture::grid(&shown.iter().collect::<Vec<_>>(), 8, 2, scale)
 }
 
 fn write_report(
