@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use halocast::core::write_whole;
 use halocast::data::describe;
+use halocast_examples::console;
 
 /// Shows what is in a file or folder of simulation data.
 #[derive(Parser)]
@@ -34,16 +35,10 @@ fn run(arguments: &Arguments) -> Result<String> {
 }
 
 fn main() -> ExitCode {
-    use std::io::Write;
-    match run(&Arguments::parse()) {
-        Ok(text) => {
-            // A reader such as `head` may close the pipe early: that is no fault.
-            let _ = std::io::stdout().write_all(text.as_bytes());
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    console::main(|arguments: Arguments| {
+        let text = run(&arguments)?;
+        // A reader such as `head` may close the pipe early: that is no fault.
+        let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
+        Ok(())
+    })
 }

@@ -25,7 +25,7 @@ struct Arguments {
     #[arg(long)]
     snapshot: Option<PathBuf>,
     /// With --snapshot: missing chunks are a warning, not an error.
-    #[arg(long)]
+    #[arg(long, requires = "snapshot")]
     allow_missing: bool,
     /// The configuration of Mudur & Finkbeiner 2022: 31,234,497 parameters, 60,000 iterations.
     #[arg(long)]
@@ -57,8 +57,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    console::run(|| {
+    console::main(|arguments: Arguments| {
         console::set_threads(arguments.threads)?;
         let options = Options {
             maps: arguments.maps,

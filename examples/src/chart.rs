@@ -132,7 +132,7 @@ fn panel<'a>(area: &Area<'a>, axes: Axes<'_>, lines: &[Line<'_>]) -> std::result
     if let Some(x) = axes.mark_x.map(|x| turn(x, axes.log_x)) {
         chart.draw_series(DashedLineSeries::new([(x, y0), (x, y1)], 4, 4, BLACK.mix(0.5).into()))?;
     }
-    if lines.len() > 1 || lines.first().is_some_and(|l| !l.name.is_empty()) {
+    if lines.iter().any(|l| !l.name.is_empty()) {
         chart
             .configure_series_labels()
             .position(SeriesLabelPosition::UpperRight)

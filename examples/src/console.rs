@@ -23,6 +23,24 @@ pub fn run(program: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
     }
 }
 
+/// Runs a program on its command line: a flag that does not fit is one clear line and exit code 1, too.
+pub fn main<A: clap::Parser>(program: impl FnOnce(A) -> anyhow::Result<()>) -> ExitCode {
+    match A::try_parse() {
+        Ok(arguments) => run(|| program(arguments)),
+        // --help and --version are no errors.
+        Err(asked) if !asked.use_stderr() => {
+            let _ = asked.print();
+            ExitCode::SUCCESS
+        }
+        Err(error) => run(|| {
+            let text = error.to_string();
+            let first =
+                text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            Err(anyhow::anyhow!(first))
+        }),
+    }
+}
+
 /// A line for the person at the terminal.
 #[allow(clippy::print_stdout)]
 pub fn say(line: impl AsRef<str>) {
@@ -36,6 +54,24 @@ pub fn bar(what: &str, total: u64) -> ProgressBar {
     let bar = ProgressBar::new(total).with_style(style.progress_chars("=> ")).with_prefix(what.to_owned());
     bar.enable_steady_tick(Duration::from_millis(500));
     bar
+}
+
+/// A sign of life for a stage that cannot say how far it is; it ends when dropped.
+pub fn spinner(what: &str) -> Spinner {
+    let style = ProgressStyle::with_template("{prefix:24} {spinner} {elapsed}");
+    let bar = ProgressBar::new_spinner().with_prefix(what.to_owned());
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    Spinner(bar)
+}
+
+/// See [`spinner`].
+pub struct Spinner(ProgressBar);
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
 }
 
 /// The wall time of the stages of a program, in the order they ran.

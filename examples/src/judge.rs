@@ -1,11 +1,14 @@
 //! Two ensembles of maps side by side: every statistic, and one verdict.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use halocast::core::{Comparison, Curve, Map, Metric, Rng};
 use halocast::stats::{
-    MinkowskiConvention, PixelDistance, PowerDistance, Symmetries, memorisation, minkowski_functionals,
-    power_spectra, quantiles, split_half,
+    MinkowskiAgreement, MinkowskiConvention, PixelDistance, PowerDistance, PowerSpectra, Symmetries,
+    memorisation, minkowski_functionals, power_spectra, quantiles, split_half,
 };
+use ndarray::Array2;
 use serde::Serialize;
 
 /// The curves of two ensembles side by side.
@@ -26,20 +29,7 @@ impl Curves {
     /// # Errors
     /// When an ensemble is empty or the maps differ in shape.
     pub fn new(first: &[Map], second: &[Map]) -> Result<Self> {
-        let ends = quantiles(first, &[0.01, 0.99])?;
-        let thresholds: Vec<f64> =
-            (0..50).map(|i| ends[0] + (ends[1] - ends[0]) * f64::from(i) / 49.0).collect();
-        let [a, b] = [first, second]
-            .map(|maps| minkowski_functionals(maps, &thresholds, MinkowskiConvention::default()));
-        let (a, b) = (a?, b?);
-        let minkowski = std::array::from_fn(|i| {
-            let (truth, samples) = (a.curve(i), b.curve(i));
-            let inside = (0..truth.x.len())
-                .filter(|&t| (samples.mean[t] - truth.mean[t]).abs() <= truth.std[t])
-                .count();
-            let score = inside as f64 / truth.x.len() as f64;
-            Comparison { name: format!("Minkowski M{i}"), truth, samples, score }
-        });
+        let minkowski = if first.len() < 2 { single(first, second)? } else { agreement(first, second)? };
         // Beyond the Nyquist wavenumber, in the corners of the Fourier square, nothing is judged.
         let metric = PowerDistance::default();
         let bins = power_spectra(first, metric.convention)?.below_nyquist();
@@ -58,8 +48,8 @@ impl Curves {
 pub struct Verdict {
     /// Mean over the bins of k_F below Nyquist of |<P_samples> / <P_truth> - 1|.
     pub pk_mean_abs_frac: f64,
-    /// The same number between random halves of the truth, averaged over 32 halvings: what agreement can mean with so
-    /// many maps.
+    /// The same number between random halves of the truth, averaged over 32 halvings, whole simulations (regions of the
+    /// sky) on one side: halves have half the maps, so two ensembles of the truth's size differ by 1/sqrt(2) of it.
     pub pk_split_half: f64,
     /// The smallest, over the three functionals, of the fractions in `minkowski_inside_each`.
     pub minkowski_inside: f64,
@@ -72,17 +62,17 @@ pub struct Verdict {
     pub curves: Curves,
 }
 
-/// Compares `samples` to `truth`.
+/// Compares `samples` to `truth`; `groups` is the simulation, or the region of the sky, of each map of the truth.
 ///
 /// # Errors
 /// When an ensemble is too small or the maps differ in shape.
-pub fn judge(truth: &[Map], samples: &[Map]) -> Result<Verdict> {
+pub fn judge(truth: &[Map], groups: &[usize], samples: &[Map]) -> Result<Verdict> {
     let curves = Curves::new(truth, samples)?;
     let spectra = power_spectra(truth, PowerDistance::default().convention)?;
     let inside = [0, 1, 2].map(|i: usize| curves.minkowski[i].score);
     Ok(Verdict {
         pk_mean_abs_frac: curves.power.score,
-        pk_split_half: split_half(&spectra, 32, &mut Rng::new(0))?,
+        pk_split_half: split_half(&by_group(&spectra, groups), 32, &mut Rng::new(0))?,
         minkowski_inside: inside.into_iter().fold(1.0, f64::min),
         minkowski_inside_each: inside,
         pdf_wasserstein: curves.pdf.score,
@@ -136,6 +126,38 @@ pub fn novelty(training: &[Map], held_out: &[Map], samples: &[Map]) -> Result<No
         nearest_samples: median(&found.samples),
         nearest_held_out: median(&found.held_out),
     })
+}
+
+fn agreement(first: &[Map], second: &[Map]) -> Result<[Comparison; 3]> {
+    let [m0, m1, m2] = MinkowskiAgreement::all().map(|metric| metric.compare(first, second));
+    Ok([m0?, m1?, m2?])
+}
+
+/// The functionals of single maps: without scatter there is no agreement to speak of.
+fn single(first: &[Map], second: &[Map]) -> Result<[Comparison; 3]> {
+    let ends = quantiles(first, &[0.01, 0.99])?;
+    let thresholds: Vec<f64> = (0..50).map(|i| ends[0] + (ends[1] - ends[0]) * f64::from(i) / 49.0).collect();
+    let convention = MinkowskiConvention::default();
+    let a = minkowski_functionals(first, &thresholds, convention)?;
+    let b = minkowski_functionals(second, &thresholds, convention)?;
+    Ok(std::array::from_fn(|i| Comparison {
+        name: format!("Minkowski M{i}"),
+        truth: a.curve(i),
+        samples: b.curve(i),
+        score: f64::NAN,
+    }))
+}
+
+/// The mean spectrum of each group: maps of one simulation are not independent, and are not torn apart.
+fn by_group(spectra: &PowerSpectra, groups: &[usize]) -> PowerSpectra {
+    let mut rows: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    groups.iter().enumerate().for_each(|(i, group)| rows.entry(*group).or_default().push(i));
+    let mut power = Array2::zeros((rows.len(), spectra.k.len()));
+    for (mut mean, members) in power.rows_mut().into_iter().zip(rows.values()) {
+        members.iter().for_each(|&i| mean += &spectra.power.row(i));
+        mean /= members.len() as f64;
+    }
+    PowerSpectra { power, ..spectra.clone() }
 }
 
 fn select(curve: &Curve, bins: &[usize]) -> Curve {

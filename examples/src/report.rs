@@ -189,7 +189,7 @@ fn curves(comparison: &Comparison, names: [&str; 2]) -> Result<String> {
 
 /// The scatter of one map does not exist.
 fn band(scatter: &[f64]) -> Option<&[f64]> {
-    scatter.iter().all(|s| s.is_finite()).then_some(scatter)
+    scatter.iter().any(|s| *s > 0.0).then_some(scatter)
 }
 
 fn spectrum_with_ratio(comparison: &Comparison, names: [&str; 2]) -> Result<String> {

@@ -1,5 +1,6 @@
 //! The maps that a model is to learn: of the embedded universe, or from files.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 /// Maps, and which of them are not independent of one another.
 pub struct Truth {
-    /// The maps; log10 where the field is positive.
+    /// The maps, in the unit of the field.
     pub maps: Vec<Map>,
     /// The simulation, or the region of the sky, of each map.
     pub groups: Vec<usize>,
@@ -33,19 +34,54 @@ pub struct Split {
     pub validation: Vec<Map>,
     /// To judge by.
     pub test: Vec<Map>,
+    /// The simulation, or the region of the sky, of each validation map.
+    pub validation_groups: Vec<usize>,
+    /// The simulation, or the region of the sky, of each test map.
+    pub test_groups: Vec<usize>,
 }
 
 impl Truth {
-    /// Splits by simulation or sky region, so that none is on two sides.
+    /// Splits by simulation or sky region, so that none is on two sides, and takes log10 of fields without negative
+    /// values: zeros are raised to the smallest positive value of the training maps.
     ///
     /// # Errors
-    /// When there are too few groups, or a pixel is not finite.
+    /// When there are too few groups or validation maps, or a pixel is not finite.
     pub fn split(self, fractions: [f64; 3], seed: u64) -> Result<Split> {
         let mut rng = Rng::new(seed).split_named("split");
         let sets = split_by_group(&self.groups, fractions, &mut rng)?;
-        let [train, validation, test] =
-            sets.map(|set| set.into_iter().map(|i| self.maps[i].clone()).collect::<Vec<_>>());
-        Ok(Split { train, validation, test })
+        let [_, validation_groups, test_groups] =
+            [0, 1, 2].map(|s: usize| sets[s].iter().map(|&i| self.groups[i]).collect::<Vec<_>>());
+        for (name, groups) in [("validation", &validation_groups), ("test", &test_groups)] {
+            let distinct: BTreeSet<_> = groups.iter().collect();
+            if distinct.len() < 2 {
+                bail!(
+                    "{} maps of {} independent regions or simulations leave {} for {name}, expected at least 2",
+                    self.maps.len(),
+                    self.groups.iter().collect::<BTreeSet<_>>().len(),
+                    distinct.len()
+                );
+            }
+        }
+        let transform = self.logarithm(&sets[0])?;
+        let [train, validation, test] = sets.map(|set| {
+            set.into_iter()
+                .map(|i| match &transform {
+                    None => self.maps[i].clone(),
+                    Some(log) => {
+                        let unit = Unit::new(format!("log10 {}", self.maps[i].unit.label), 1.0, 0.0, 0.0);
+                        log.forward_map(&self.maps[i]).with_unit(unit)
+                    }
+                })
+                .collect::<Vec<_>>()
+        });
+        Ok(Split { train, validation, test, validation_groups, test_groups })
+    }
+
+    fn logarithm(&self, train: &[usize]) -> Result<Option<Transform>> {
+        if self.maps.iter().any(|m| m.values.iter().any(|&v| v < 0.0)) {
+            return Ok(None);
+        }
+        Ok(Some(Transform::fit(&[Step::Log10], train.iter().map(|&i| &self.maps[i]))?))
     }
 }
 
@@ -78,7 +114,7 @@ const RECIPE: &str = "universes.json";
 /// # Errors
 /// When the configuration is absurd or the folder cannot be written.
 pub fn embedded(config: &MockConfig, seed: u64, folder: &Path, progress: &Progress<'_>) -> Result<Truth> {
-    let recipe = serde_json::to_string_pretty(&(config, seed))?;
+    let recipe = serde_json::to_string_pretty(&(env!("CARGO_PKG_VERSION"), config, seed))?;
     let path = folder.join("Maps_Mcdm_HalocastMock_CV_z=0.00.npy");
     if !std::fs::read_to_string(folder.join(RECIPE)).is_ok_and(|old| old == recipe) || !path.exists() {
         make_universes(config, seed, folder, progress)?;
@@ -99,7 +135,7 @@ pub fn embedded(config: &MockConfig, seed: u64, folder: &Path, progress: &Progre
         side / config.slabs as f64,
         config.universe.particles,
     );
-    Ok(Truth { maps: logarithmic(file.maps(0..file.len())?)?, groups, description })
+    Ok(Truth { maps: file.maps(0..file.len())?, groups, description })
 }
 
 /// Simulates and projects on all cores, one universe a core at a time.
@@ -176,6 +212,7 @@ pub fn files(paths: &[PathBuf], size: usize) -> Result<Truth> {
                 Ok(map)
             })
             .collect::<Result<Vec<Map>>>()?;
+        require_alike(&skies, paths, |m| (m.extent.map(f64::to_bits), m.length_unit.label.clone()), "sides")?;
         let patches = sky_patches(&skies, size, size)?;
         (
             patches.maps,
@@ -185,19 +222,49 @@ pub fn files(paths: &[PathBuf], size: usize) -> Result<Truth> {
     } else if !paths.iter().any(is_fits) {
         let (mut maps, mut groups) = (Vec::new(), Vec::new());
         for path in paths {
-            let file = CmdMaps::open(path)?;
+            let file = with_parameters(CmdMaps::open(path)?)?;
             // The same simulation in several files is one group.
             groups.extend(file.groups());
             for i in 0..file.len() {
                 maps.push(coarsen(&file.map(i)?, size).with_context(|| path.display().to_string())?);
             }
         }
+        let fields: BTreeSet<_> = maps.iter().map(|m| (m.field.as_str(), m.unit.label.as_str())).collect();
+        if fields.len() > 1 {
+            bail!("--maps takes files of one field, got {fields:?}");
+        }
         (maps, groups, "maps; a simulation is on one side of the split in all files")
     } else {
         bail!("--maps takes FITS files or npy files, not both: {}", names.join(", "));
     };
     let description = format!("{} {size}x{size} {what}. From {}.", maps.len(), names.join(", "));
-    Ok(Truth { maps: logarithmic(maps)?, groups, description })
+    Ok(Truth { maps, groups, description })
+}
+
+/// The maps with the number of maps a simulation from the parameters beside them; without those, 15 as CAMELS has.
+fn with_parameters(file: CmdMaps) -> Result<CmdMaps> {
+    let parameters = file.name().map(|name| file.path().with_file_name(name.params_file_name()));
+    match parameters.filter(|path| path.exists()) {
+        Some(path) => Ok(file.with_params(&read_params(path)?)?),
+        None if file.len().is_multiple_of(15) => Ok(file),
+        None => bail!(
+            "{}: {} maps, expected a multiple of 15 (the maps of a simulation in CAMELS) or a file of parameters beside them",
+            file.path().display(),
+            file.len()
+        ),
+    }
+}
+
+fn require_alike<T: PartialEq>(
+    maps: &[Map],
+    paths: &[PathBuf],
+    of: impl Fn(&Map) -> T,
+    what: &str,
+) -> Result<()> {
+    match maps.iter().position(|map| of(map) != of(&maps[0])) {
+        None => Ok(()),
+        Some(i) => bail!("{}: other {what} than {}", paths[i].display(), paths[0].display()),
+    }
 }
 
 /// Means of square blocks, so that `size` pixels a side remain; the mean surface density stays.
@@ -212,19 +279,4 @@ fn coarsen(map: &Map, size: usize) -> Result<Map> {
         (map.values.slice(cells).iter().map(|&v| f64::from(v)).sum::<f64>() / (block * block) as f64) as f32
     });
     Ok(Map { values, ..map.clone() })
-}
-
-/// log10 of the maps where no pixel is negative; zeros are raised to the smallest positive value.
-fn logarithmic(maps: Vec<Map>) -> Result<Vec<Map>> {
-    if maps.iter().any(|m| m.values.iter().any(|&v| v < 0.0)) {
-        return Ok(maps);
-    }
-    let transform = Transform::fit(&[Step::Log10], &maps)?;
-    Ok(maps
-        .iter()
-        .map(|map| {
-            let unit = Unit::new(format!("log10 {}", map.unit.label), 1.0, 0.0, 0.0);
-            transform.forward_map(map).with_unit(unit)
-        })
-        .collect())
 }

@@ -54,7 +54,7 @@ fn killed_at_ten_moments_it_ends_in_the_same_bytes() -> Result<()> {
     // The universes are the same: the kills are to fall on training.
     copy_folder(&whole.join("universe"), &broken.join("universe"))?;
     let mut rng = Rng::new(u64::from(std::process::id()));
-    let mut kills = 0;
+    let (mut kills, mut midway) = (0, 0);
     while kills < 10 {
         let mut child = start(&broken)?;
         let until = Duration::from_secs_f64(0.4 * duration * rng.uniform());
@@ -66,9 +66,16 @@ fn killed_at_ten_moments_it_ends_in_the_same_bytes() -> Result<()> {
         }
         child.kill()?;
         child.wait()?;
+        if broken.join("run/checkpoint-00000020.safetensors").exists() {
+            // The kill fell on sampling: it does not count.
+            fs::remove_dir_all(broken.join("run"))?;
+            continue;
+        }
+        midway += u32::from(broken.join("run/state.safetensors").exists());
         kills += 1;
         println!("kill {kills} after {until:.1?} of a run of {duration:.1} s");
     }
+    ensure!(midway > 0, "no kill fell between the first checkpoint and the last");
     ensure!(start(&broken)?.wait()?.success(), "the resumed run failed");
     ensure!(last_checkpoint(&whole)? == last_checkpoint(&broken)?, "the checkpoints differ");
     Ok(())
@@ -115,6 +122,15 @@ fn bad_maps_are_one_clear_line() -> Result<()> {
 
     tell(&path("none.npy"), &["none.npy"])?;
     tell(&path("none.fits"), &["none.fits"])
+}
+
+#[test]
+fn a_wrong_flag_is_one_clear_line() -> Result<()> {
+    requires_one_clear_line(&run("quickstart", &["--sede", "1"])?, &["--sede"])?;
+    requires_one_clear_line(&run("quickstart", &["--seed", "one"])?, &["--seed", "one"])?;
+    requires_one_clear_line(&run("quickstart", &["--device", "abacus"])?, &["abacus", "cpu"])?;
+    ensure!(run("quickstart", &["--help"])?.status.success(), "--help is no error");
+    Ok(())
 }
 
 #[test]

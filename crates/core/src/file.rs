@@ -8,7 +8,8 @@ use crate::{Error, Result};
 
 /// Writes a file under a temporary name beside `path`, flushes it to disk, then renames it.
 ///
-/// A reader sees the old file or the new one, never a part; after a crash the same holds.
+/// A reader sees the old file or the new one, never a part; after a crash the same holds, and what it left under the
+/// temporary name is overwritten by the next writer. Two processes must not write the same file at once.
 ///
 /// # Errors
 /// [`Error::Write`] with the path, whether the content or the file system failed. The temporary file is removed.
@@ -18,7 +19,7 @@ pub fn write_whole(
 ) -> Result<()> {
     let path = path.as_ref();
     let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.partial", std::process::id()));
+    name.push(".partial");
     let temporary = path.with_file_name(name);
     let attempt = || -> io::Result<()> {
         if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {

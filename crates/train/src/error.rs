@@ -27,6 +27,16 @@ pub enum Error {
         /// The loss.
         loss: f32,
     },
+    /// The gradient is no longer a number.
+    #[error(
+        "training: the norm of the gradient is {norm} at step {step}; lower the learning rate or look at the data"
+    )]
+    GradientNotFinite {
+        /// The step.
+        step: u64,
+        /// The norm.
+        norm: f64,
+    },
     /// The loss does not depend on a parameter.
     #[error("training: parameter {parameter:?} has no gradient")]
     NoGradient {

@@ -15,7 +15,7 @@
 //! let config = ModelConfig::Ddpm(DdpmConfig::default());
 //! let train = TrainConfig { iterations: 1000, ..Default::default() };
 //! let model = config.build(train.seed, &Device::Cpu)?;
-//! let mut trainer = Trainer::new(model.trainable(), &config, &*dataset, &train, "run")?;
+//! let mut trainer = Trainer::new(model.trainable(), &config, &*dataset, &train, "run", serde_json::Value::Null)?;
 //! let last = trainer.run(&mut |event| {
 //!     if let Event::Step(record) = event {
 //!         // Draw a progress bar.

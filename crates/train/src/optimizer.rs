@@ -40,7 +40,8 @@ impl Optimizer {
     /// One step, counted from 1; returns the norm of the gradient before clipping.
     ///
     /// # Errors
-    /// [`Error::NoGradient`] naming a parameter the loss does not depend on.
+    /// [`Error::NoGradient`] naming a parameter the loss does not depend on; [`Error::GradientNotFinite`], before any
+    /// parameter is touched.
     pub fn step(&mut self, gradients: &GradStore, config: &TrainConfig, step: u64) -> Result<f64> {
         let gradient = |slot: &Slot| {
             gradients
@@ -50,6 +51,9 @@ impl Optimizer {
         };
         let all = self.slots.iter().map(gradient).collect::<Result<Vec<_>>>()?;
         let norm = global_norm(&all)?;
+        if !norm.is_finite() {
+            return Err(Error::GradientNotFinite { step, norm });
+        }
         let scale = config.clip.map_or(1.0, |clip| (clip / norm.max(f64::MIN_POSITIVE)).min(1.0));
         let adam = AdamCfg {
             lr: config.learning_rate_at(step),

@@ -31,6 +31,9 @@ struct RunState {
     model: ModelConfig,
     train: TrainConfig,
     examples: usize,
+    /// A hash of the examples: another data set of the same size is another run.
+    data: u64,
+    extra: serde_json::Value,
     step: u64,
 }
 
@@ -47,11 +50,13 @@ pub struct Trainer<'a> {
     config: TrainConfig,
     folder: PathBuf,
     optimizer: Optimizer,
+    data: u64,
     step: u64,
 }
 
 impl<'a> Trainer<'a> {
-    /// A run in `folder`, resumed where it stands if it was begun before.
+    /// A run in `folder`, resumed where it stands if it was begun before. `extra` goes into the header of every
+    /// checkpoint: the data transform, for one.
     ///
     /// # Errors
     /// [`Error::Config`] when the configuration is absurd or the data set empty; [`Error::Resume`] when the folder holds
@@ -62,6 +67,7 @@ impl<'a> Trainer<'a> {
         dataset: &'a dyn Dataset,
         config: &TrainConfig,
         folder: impl Into<PathBuf>,
+        extra: serde_json::Value,
     ) -> Result<Self> {
         config.validate()?;
         if dataset.is_empty() {
@@ -71,22 +77,17 @@ impl<'a> Trainer<'a> {
         let mut trainer = Self {
             model,
             dataset,
-            header: CheckpointHeader::new(model_config.clone(), config.seed, 0),
+            header: CheckpointHeader { extra, ..CheckpointHeader::new(model_config.clone(), config.seed, 0) },
             config: config.clone(),
             folder: folder.into(),
             optimizer: Optimizer::new(model.parameters(), config)?,
+            data: fingerprint(dataset)?,
             step: 0,
         };
         if trainer.state_path().exists() {
             trainer.resume()?;
         }
         Ok(trainer)
-    }
-
-    /// Puts `extra` into the header of every checkpoint.
-    pub fn with_extra(mut self, extra: serde_json::Value) -> Self {
-        self.header.extra = extra;
-        self
     }
 
     /// The number of steps taken.
@@ -164,6 +165,8 @@ impl<'a> Trainer<'a> {
             model: self.header.config.clone(),
             train: self.config.clone(),
             examples: self.dataset.len(),
+            data: self.data,
+            extra: self.header.extra.clone(),
             step: self.step,
         };
         save_checkpoint(self.state_path(), &state, &self.optimizer.state()?)?;
@@ -179,8 +182,9 @@ impl<'a> Trainer<'a> {
             found,
             expected,
         };
-        // More iterations than before are welcome where the schedule does not depend on them.
-        let mut train = state.train.clone();
+        // More iterations than before are welcome where the schedule does not depend on them, and how often checkpoints
+        // are written changes nothing.
+        let mut train = TrainConfig { checkpoint_every: self.config.checkpoint_every, ..state.train.clone() };
         if train.schedule == crate::LearningRate::Constant {
             train.iterations = self.config.iterations;
         }
@@ -196,6 +200,14 @@ impl<'a> Trainer<'a> {
             let (found, expected) = (state.examples.to_string(), self.dataset.len().to_string());
             return Err(differs("the number of examples", found, expected));
         }
+        if state.data != self.data {
+            let (found, expected) = (format!("{:016x}", state.data), format!("{:016x}", self.data));
+            return Err(differs("the hash of the data", found, expected));
+        }
+        if state.extra != self.header.extra {
+            let (found, expected) = (state.extra.to_string(), self.header.extra.to_string());
+            return Err(differs("the extra header", found, expected));
+        }
         self.optimizer.restore(&tensors)?;
         self.step = state.step;
         tracing::info!(step = self.step, path = %path.display(), "resumed");
@@ -209,6 +221,19 @@ impl<'a> Trainer<'a> {
     fn log_path(&self) -> PathBuf {
         self.folder.join("losses.jsonl")
     }
+}
+
+/// FNV-1a over the bits of up to 256 examples spread over the data set, as its own augmentation gives them.
+fn fingerprint(dataset: &dyn Dataset) -> Result<u64> {
+    let shown = dataset.len().min(256);
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    for i in 0..shown {
+        let batch = dataset.batch(&[i * dataset.len() / shown], &mut Rng::new(0))?;
+        for value in batch.fields.iter().chain(batch.parameters.iter().flatten()) {
+            hash = (hash ^ u64::from(value.to_bits())).wrapping_mul(0x100_0000_01b3);
+        }
+    }
+    Ok(hash)
 }
 
 /// The order of examples: every epoch a permutation that depends on the seed and the epoch alone.

@@ -73,7 +73,8 @@ fn train(folder: &Path, config: &TrainConfig, stop: Option<u64>) -> halocast_tra
     let model_config = model_config();
     let model = model_config.build(config.seed, &Device::Cpu)?;
     let waves = Waves::new(12);
-    let mut trainer = Trainer::new(model.trainable(), &model_config, &waves, config, folder)?;
+    let mut trainer =
+        Trainer::new(model.trainable(), &model_config, &waves, config, folder, serde_json::Value::Null)?;
     let last = stop.map_or(u64::MAX, |s| trainer.step() + s);
     // A panic in the callback is as sudden as a kill, in one process.
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -151,10 +152,31 @@ fn another_run_in_the_folder_is_refused() {
 }
 
 #[test]
+fn another_data_set_of_the_same_size_is_refused() {
+    let folder = folder("data");
+    train(&folder, &train_config(4), None).unwrap();
+    let model_config = model_config();
+    let model = model_config.build(3, &Device::Cpu).unwrap();
+    let mut other = Waves::new(12);
+    other.0[[11, 0, 3, 3]] += 1e-3;
+    let resumed = Trainer::new(
+        model.trainable(),
+        &model_config,
+        &other,
+        &train_config(8),
+        &folder,
+        serde_json::Value::Null,
+    );
+    let message = resumed.err().map(|e| e.to_string()).unwrap();
+    assert!(message.contains("the hash of the data"), "{message}");
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
 fn a_loss_that_is_no_number_stops_the_run() {
     let folder = folder("diverged");
     let config = TrainConfig { learning_rate: 1e30, clip: None, ..train_config(20) };
     let error = train(&folder, &config, None).unwrap_err();
-    assert!(matches!(error, Error::Diverged { .. }), "{error}");
+    assert!(matches!(error, Error::Diverged { .. } | Error::GradientNotFinite { .. }), "{error}");
     fs::remove_dir_all(folder).unwrap();
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use candle_core::Device;
+use halocast::data::Step;
 use halocast::kernels::PadMode;
 use halocast::models::diffusion::{DdpmConfig, LossKind, Objective, Sampler, Schedule, TimeSampling};
 use halocast::models::unet::{Attention, UNetConfig};
@@ -40,6 +41,8 @@ pub struct Settings {
     pub mock: MockConfig,
     /// Fractions of the simulations to train on, to choose the checkpoint by, to judge by.
     pub split: [f64; 3],
+    /// How maps are brought to the range of the model.
+    pub scaling: Step,
     /// The model.
     pub model: DdpmConfig,
     /// Its training.
@@ -55,7 +58,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The settings of a command line.
+    /// The settings of a command line, for maps that are periodic or not.
     pub fn new(options: &Options) -> Self {
         let mut settings = if options.full { Self::full() } else { Self::small() };
         settings.train.seed = options.seed;
@@ -66,11 +69,13 @@ impl Settings {
         settings.mock.universes = options.universes.unwrap_or(settings.mock.universes);
         settings.samples = options.samples.unwrap_or(settings.samples);
         settings.candidate_samples = settings.candidate_samples.min(settings.samples);
-        if !options.maps.is_empty() {
-            // Patches of a sky do not meet at their edges.
-            settings.model.unet.padding = PadMode::Zeros;
-        }
         settings
+    }
+
+    /// The settings for maps whose edges do not meet.
+    pub fn open(mut self) -> Self {
+        self.model.unet.padding = PadMode::Zeros;
+        self
     }
 
     /// For two cores and fifteen minutes: a network a hundredth of the paper's, trained for a thousandth of its work.
@@ -85,6 +90,7 @@ impl Settings {
         Self {
             mock: MockConfig::default(),
             split: [0.55, 0.2, 0.25],
+            scaling: Step::Standardise,
             model: DdpmConfig {
                 unet,
                 timesteps: 1000,
@@ -113,11 +119,12 @@ impl Settings {
     }
 
     /// The configuration of Mudur & Finkbeiner 2022 for 64x64 maps: the defaults of the library, the last ten
-    /// checkpoints compared with a hundred samples each.
+    /// checkpoints compared with a hundred samples each. Random shifts of periodic maps are ours.
     fn full() -> Self {
         Self {
             mock: MockConfig { universes: 200, ..Default::default() },
             split: [0.6, 0.2, 0.2],
+            scaling: Step::MinMax,
             model: DdpmConfig::default(),
             train: TrainConfig::default(),
             sampler: Sampler::Ancestral { steps: None },

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::Options;
 use crate::chart::{Axes, Line, TRUTH, chart};
-use crate::console::{Timings, peak_rss_mb, say};
+use crate::console::{Timings, peak_rss_mb, say, spinner};
 use crate::judge::Curves;
 use crate::picture::{Picture, Scale};
 use crate::report::Page;
@@ -31,17 +31,26 @@ pub fn snapshot(path: &Path, allow_missing: bool, options: &Options) -> Result<(
         .only(Species::Gas)
         .only(Species::DarkMatter)
         .with_fields(&["Coordinates", "Masses", "Density"]);
-    let snapshot = timings.stage("reading", || Ok(read_snapshot(path, &read)?))?;
+    let snapshot = timings.stage("reading", || {
+        let _spinner = spinner("reading");
+        Ok(read_snapshot(path, &read)?)
+    })?;
     snapshot.warnings.iter().for_each(|w| say(format!("warning: {w}")));
     let region = region(&snapshot)?;
-    let project = ProjectOptions { grid: GRID, method: Method::Sph, region, ..Default::default() };
+    // A gas cell is as wide as its volume; the other particles spread over their neighbours.
+    let project = |species, method| {
+        project_snapshot(
+            &snapshot,
+            species,
+            &ProjectOptions { grid: GRID, method, region, ..Default::default() },
+        )
+    };
     let maps = timings.stage("projection", || {
-        [Species::Gas, Species::DarkMatter]
-            .into_iter()
-            .map(|species| logarithm(&project_snapshot(&snapshot, species, &project)?))
-            .collect::<Result<Vec<Map>>>()
+        let _spinner = spinner("projection");
+        let gas = logarithm(&project(Species::Gas, Method::Sphere)?)?;
+        Ok([gas, logarithm(&project(Species::DarkMatter, Method::Sph)?)?])
     })?;
-    let [gas, dark_matter] = maps.as_slice() else { anyhow::bail!("two maps were expected") };
+    let [gas, dark_matter] = &maps;
 
     let mut page = Page::new(
         "Gas and dark matter of a snapshot",
@@ -126,7 +135,10 @@ fn region(snapshot: &Snapshot) -> Result<Region> {
     if widest > 0.9 * side {
         return Ok(Region::Box);
     }
-    Ok(Region::Cube { centre: std::array::from_fn(|i| 0.5 * (low[i] + high[i])), side: widest })
+    Ok(Region::Cube {
+        centre: std::array::from_fn(|i| 0.5 * (low[i] + high[i])),
+        side: widest * (1.0 + 1e-9),
+    })
 }
 
 /// log10 of a map, with a floor at a thousandth of its mean: below it are the last tails of single kernels, and holes.

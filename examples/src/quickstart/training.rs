@@ -3,16 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use halocast::core::{Map, Rng, write_whole};
-use halocast::data::{MapDataset, Step, Transform};
+use halocast::data::{MapDataset, Transform, write_npy};
 use halocast::models::{Model, ModelConfig, SampleOptions};
 use halocast::train::{Event, StepRecord, Trainer};
-use ndarray::{ArrayD, IxDyn};
+use ndarray::{ArrayD, Axis, IxDyn};
 use serde::Serialize;
 
 use super::{Options, Settings};
-use crate::console::{Timings, bar, peak_rss_mb, say};
+use crate::console::{Timings, bar, peak_rss_mb, say, spinner};
 use crate::judge::{Novelty, Verdict, judge, novelty};
 use crate::picture::{Picture, Scale};
 use crate::report::Page;
@@ -29,6 +29,8 @@ struct Outcome<'a> {
     wall_s: f64,
     peak_rss_mb: Option<f64>,
     parameters: usize,
+    /// The step at which this call found the run; 0 for a fresh one. `wall_s` and `timings` are this call's.
+    resumed_from: u64,
     checkpoint_step: u64,
     maps: [usize; 4],
     timings: Vec<(String, f64)>,
@@ -40,6 +42,7 @@ struct Run {
     checkpoints: Vec<(u64, PathBuf)>,
     losses: Vec<StepRecord>,
     parameters: usize,
+    resumed_from: u64,
 }
 
 /// The embedded universe or given maps, to a trained model and its report.
@@ -49,7 +52,10 @@ struct Run {
 pub fn train_and_judge(options: &Options) -> Result<()> {
     let start = Instant::now();
     let timings = Timings::default();
-    let settings = Settings::new(options);
+    let mut settings = Settings::new(options);
+    if settings.samples < 2 {
+        bail!("--samples is {}, expected at least 2", settings.samples);
+    }
     let truth = timings.stage("maps of the truth", || match options.maps.as_slice() {
         [] => {
             let universes = bar("universes", settings.mock.universes as u64);
@@ -64,20 +70,25 @@ pub fn train_and_judge(options: &Options) -> Result<()> {
     })?;
     say(&truth.description);
     let description = truth.description.clone();
+    if !truth.maps.iter().all(|map| map.periodic) {
+        settings = settings.open();
+    }
     let split = truth.split(settings.split, options.seed)?;
     let counts = [split.train.len(), split.validation.len(), split.test.len(), settings.samples];
     say(format!("{} maps to train on, {} to choose by, {} to judge by", counts[0], counts[1], counts[2]));
 
-    let transform = Transform::fit(&[Step::Standardise], &split.train)?;
+    let transform = Transform::fit(&[settings.scaling], &split.train)?;
     let dataset = MapDataset::new(&split.train, transform)?.with_augmentation(true);
     let run = timings.stage("training", || train(&dataset, &settings, options))?;
     let sampler = Maps { dataset: &dataset, settings: &settings, options };
-    let (step, checkpoint) =
-        timings.stage("choice of checkpoint", || choose(&sampler, &run, &split.validation))?;
+    let (step, checkpoint) = timings.stage("choice of checkpoint", || choose(&sampler, &run, &split))?;
     let samples = timings.stage("sampling", || sampler.draw("samples", &checkpoint, settings.samples, 0))?;
-    halocast::data::write_cmd_maps(&options.out, "Samples", "HalocastMock", "CV", 0.0, &samples)?;
+    let views: Vec<_> = samples.iter().map(|map| map.values.view()).collect();
+    write_npy(options.out.join("samples.npy"), &ndarray::stack(Axis(0), &views)?.view().into_dyn())?;
     let (verdict, novelty) = timings.stage("statistics", || {
-        Ok((judge(&split.test, &samples)?, novelty(&split.train, &split.test, &samples)?))
+        let _spinner = spinner("statistics");
+        let verdict = judge(&split.test, &split.test_groups, &samples)?;
+        Ok((verdict, novelty(&split.train, &split.test, &samples)?))
     })?;
 
     let outcome = Outcome {
@@ -87,6 +98,7 @@ pub fn train_and_judge(options: &Options) -> Result<()> {
         wall_s: start.elapsed().as_secs_f64(),
         peak_rss_mb: peak_rss_mb(),
         parameters: run.parameters,
+        resumed_from: run.resumed_from,
         checkpoint_step: step,
         maps: counts,
         timings: timings.list(),
@@ -109,8 +121,8 @@ fn train(dataset: &MapDataset, settings: &Settings, options: &Options) -> Result
     let model = config.build(settings.train.seed, &options.device)?;
     let extra = serde_json::json!({ "transform": dataset.transform(0) });
     let mut trainer =
-        Trainer::new(model.trainable(), &config, dataset, &settings.train, options.out.join("run"))?
-            .with_extra(extra);
+        Trainer::new(model.trainable(), &config, dataset, &settings.train, options.out.join("run"), extra)?;
+    let resumed_from = trainer.step();
     let parameters = model.trainable().parameters().count();
     say(format!("{parameters} parameters, from step {}", trainer.step()));
     let steps = bar("training", settings.train.iterations);
@@ -129,7 +141,7 @@ fn train(dataset: &MapDataset, settings: &Settings, options: &Options) -> Result
         .map(|step| (step, trainer.checkpoint_path(step)))
         .filter(|(_, path)| path.exists())
         .collect();
-    Ok(Run { checkpoints, losses: trainer.losses()?, parameters })
+    Ok(Run { checkpoints, losses: trainer.losses()?, parameters, resumed_from })
 }
 
 /// Draws maps from checkpoints.
@@ -158,13 +170,13 @@ impl Maps<'_> {
 }
 
 /// The checkpoint whose samples are nearest to the validation maps.
-fn choose(maps: &Maps<'_>, run: &Run, validation: &[Map]) -> Result<(u64, PathBuf)> {
+fn choose(maps: &Maps<'_>, run: &Run, split: &Split) -> Result<(u64, PathBuf)> {
     let settings = maps.settings;
     let last = run.checkpoints.iter().rev().take(settings.candidates);
     let mut best: Option<(f64, u64, PathBuf)> = None;
     for (step, path) in last {
         let samples = maps.draw(&format!("checkpoint {step}"), path, settings.candidate_samples, *step)?;
-        let verdict = judge(validation, &samples)?;
+        let verdict = judge(&split.validation, &split.validation_groups, &samples)?;
         let (pk, mf) = (verdict.pk_mean_abs_frac, verdict.minkowski_inside);
         say(format!("step {step}: P(k) {pk:.3}, Minkowski inside {mf:.2}, score {:.3}", verdict.score()));
         if best.as_ref().is_none_or(|b| verdict.score() < b.0) {
@@ -182,7 +194,11 @@ fn rows(outcome: &Outcome<'_>) -> Vec<Vec<String>> {
     let row = |a: &str, b: String, c: &str| vec![a.to_owned(), b, c.to_owned()];
     vec![
         row("P(k), mean |samples / truth - 1|", format!("{:.3}", v.pk_mean_abs_frac), "at most 0.15"),
-        row("the same between halves of the truth", format!("{:.3}", v.pk_split_half), "what chance gives"),
+        row(
+            "the same between halves of the truth",
+            format!("{:.3}", v.pk_split_half),
+            "whole simulations on one side",
+        ),
         row("Minkowski inside the truth's envelope", format!("{:.2}", v.minkowski_inside), "at least 0.90"),
         row("of it M0, M1, M2", format!("{m0:.2} {m1:.2} {m2:.2}"), "fractions of 50 thresholds"),
         row(
@@ -202,7 +218,7 @@ fn rows(outcome: &Outcome<'_>) -> Vec<Vec<String>> {
         ),
         row("parameters", outcome.parameters.to_string(), "of the network"),
         row("chosen checkpoint", outcome.checkpoint_step.to_string(), "step"),
-        row("wall time", format!("{:.0} s", outcome.wall_s), "all stages of this run"),
+        row("wall time", format!("{:.0} s", outcome.wall_s), "of this call, before the report"),
         row("peak memory", memory, ""),
     ]
 }

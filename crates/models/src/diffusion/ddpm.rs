@@ -135,9 +135,18 @@ impl Ddpm {
     /// The loss of given data `[batch, channel, y, x]`, noise and times: the deterministic core of training.
     ///
     /// # Errors
-    /// When shapes do not fit.
+    /// [`Error::Config`] for a time beyond the schedule; [`Error::Shape`] when shapes do not fit.
     pub fn loss_at(&self, x0: &Tensor, noise: &Tensor, t: &[usize], cond: Option<&Tensor>) -> Result<Tensor> {
-        let bars: Vec<f64> = t.iter().map(|&t| self.alphas_bar[t.min(self.alphas_bar.len() - 1)]).collect();
+        let bar = |&t: &usize| self.alphas_bar.get(t).copied().ok_or_else(|| self.no_such_time(t));
+        let bars = t.iter().map(bar).collect::<Result<Vec<f64>>>()?;
+        if x0.dims() != noise.dims() || x0.dims().first() != Some(&t.len()) {
+            return Err(Error::Shape {
+                operation: "DDPM loss",
+                what: "noise".into(),
+                expected: format!("{} times and data of {:?}", t.len(), x0.dims()),
+                got: noise.dims().to_vec(),
+            });
+        }
         let mix = |weights: &dyn Fn(f64) -> (f64, f64)| -> Result<Tensor> {
             let column = |f: &dyn Fn(f64) -> f64| {
                 let values: Vec<f32> = bars.iter().map(|&a| f(a) as f32).collect();
@@ -151,6 +160,11 @@ impl Ddpm {
         let times: Vec<f64> = t.iter().map(|&t| t as f64).collect();
         let prediction = self.network.forward(&x_t, &times, cond)?;
         self.config.loss.of(&prediction, &target)
+    }
+
+    fn no_such_time(&self, t: usize) -> Error {
+        let expected = format!("below {}", self.alphas_bar.len());
+        Error::Config { model: "DDPM", field: "time".into(), expected, got: t.to_string() }
     }
 
     fn draw_times(&self, n: usize, rng: &mut Rng) -> Vec<usize> {
@@ -180,9 +194,9 @@ impl Denoiser for Ddpm {
     }
 
     fn denoise(&self, x: &Tensor, index: usize, cond: Option<&Cond>) -> Result<Tensor> {
-        let alpha_bar = self.alphas_bar[index];
+        let Some(&alpha_bar) = self.alphas_bar.get(index) else { return Err(self.no_such_time(index)) };
         let x_t = (x * alpha_bar.sqrt())?;
-        let times = vec![index as f64; x.dims()[0]];
+        let times = vec![index as f64; x.dims().first().copied().unwrap_or(0)];
         let parameters = self.condition().vector("DDPM", cond)?;
         let prediction = self.network.forward(&x_t, &times, parameters)?;
         let (of_x, of_prediction) = self.config.objective.data(alpha_bar);
