@@ -12,7 +12,7 @@ use halocast_tests::{program, reference_folder, requires_one_clear_line, run};
 use ndarray::Array3;
 
 /// A run small enough to be repeated.
-const SMALL: [&str; 6] = ["--universes", "3", "--iterations", "20", "--samples", "2"];
+const SMALL: [&str; 6] = ["--universes", "8", "--iterations", "20", "--samples", "2"];
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap_or_default()
