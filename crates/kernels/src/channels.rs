@@ -1,10 +1,11 @@
 //! Moving channels about: a number added to each channel, two maps stacked, nearest-neighbour upsampling.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Shape, Tensor};
+use candle_core::{Shape, Tensor};
 use rayon::prelude::*;
 
+use crate::autograd::{self, Gradient, Op};
 use crate::conv::sum;
-use crate::memory::{Output, numbers, on_cpu, tensor, with_numbers};
+use crate::memory::{Output, on_cpu};
 use crate::simd::Level;
 use crate::{Error, Result, reference};
 
@@ -35,24 +36,22 @@ pub fn add_channel(x: &Tensor, t: &Tensor) -> Result<Tensor> {
     if !on_cpu(&[x, t]) {
         return reference::add_channel(x, t);
     }
-    Ok(x.contiguous()?.apply_op2(&t.contiguous()?, AddChannel)?)
+    let op = AddChannel { planes: t.elem_count(), shape: x.shape().clone() };
+    Ok(autograd::apply(op, &[x, t])?)
 }
 
-struct AddChannel;
+struct AddChannel {
+    planes: usize,
+    shape: Shape,
+}
 
-impl CustomOp2 for AddChannel {
+impl Op for AddChannel {
     fn name(&self) -> &'static str {
         "add_channel"
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        xl: &Layout,
-        t: &CpuStorage,
-        tl: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let (x, t) = (numbers(x, xl)?, numbers(t, tl)?);
+    fn forward(&self, inputs: &[&[f32]]) -> candle_core::Result<(Vec<f32>, Shape)> {
+        let (x, t) = (inputs[0], inputs[1]);
         let plane = x.len() / t.len();
         let mut y = Output::new(x.len());
         let out = y.shared();
@@ -64,27 +63,21 @@ impl CustomOp2 for AddChannel {
             }
         });
         // SAFETY: the planes cover the output.
-        Ok((CpuStorage::F32(unsafe { y.finish() }), xl.shape().clone()))
+        Ok((unsafe { y.finish() }, self.shape.clone()))
     }
 
-    fn bwd(
-        &self,
-        x: &Tensor,
-        t: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+    fn backward(&self, _: &[&[f32]], dy: &[f32], _: &[bool]) -> candle_core::Result<Vec<Gradient>> {
         let level = Level::current();
-        let mut dt = vec![0.0; t.elem_count()];
-        with_numbers(dy, |dy| {
-            let plane = dy.len() / dt.len();
-            dt.par_iter_mut().enumerate().with_min_len(min_planes(plane)).for_each(|(i, dt)| {
-                *dt = sum(level, &dy[i * plane..][..plane]);
-            });
-            Ok(())
-        })?;
-        let dx = x.track_op().then(|| dy.clone());
-        Ok((dx, Some(tensor(dt, t.shape())?)))
+        let mut dt = vec![0.0; self.planes];
+        let plane = dy.len() / dt.len();
+        dt.par_iter_mut().enumerate().with_min_len(min_planes(plane)).for_each(|(i, dt)| {
+            *dt = sum(level, &dy[i * plane..][..plane]);
+        });
+        Ok(vec![Gradient::Output, Gradient::Values(dt)])
+    }
+
+    fn keeps(&self, _: usize) -> bool {
+        false
     }
 }
 
@@ -113,73 +106,60 @@ pub fn concat_channels(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if !on_cpu(&[a, b]) {
         return reference::concat_channels(a, b);
     }
-    Ok(a.contiguous()?.apply_op2(&b.contiguous()?, ConcatChannels)?)
+    let mut dims = da.to_vec();
+    dims[1] += db[1];
+    let sizes = [a, b].map(|x| x.elem_count() / da[0]);
+    let op = ConcatChannels { examples: da[0], sizes, shape: dims.into() };
+    Ok(autograd::apply(op, &[a, b])?)
 }
 
-struct ConcatChannels;
+/// Both inputs example by example: `sizes` numbers of each.
+struct ConcatChannels {
+    examples: usize,
+    sizes: [usize; 2],
+    shape: Shape,
+}
 
-impl CustomOp2 for ConcatChannels {
+impl Op for ConcatChannels {
     fn name(&self) -> &'static str {
         "concat_channels"
     }
 
-    fn cpu_fwd(
-        &self,
-        a: &CpuStorage,
-        al: &Layout,
-        b: &CpuStorage,
-        bl: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let (a, b) = (numbers(a, al)?, numbers(b, bl)?);
-        let mut dims = al.dims().to_vec();
-        let n = dims[0];
-        dims[1] += bl.dims()[1];
-        let (size_a, size_b) = (a.len() / n, b.len() / n);
-        let mut y = Output::new(a.len() + b.len());
+    fn forward(&self, inputs: &[&[f32]]) -> candle_core::Result<(Vec<f32>, Shape)> {
+        let [size_a, size_b] = self.sizes;
+        let mut y = Output::new(self.examples * (size_a + size_b));
         let out = y.shared();
-        (0..2 * n).into_par_iter().for_each(|task| {
-            let (i, second) = (task / 2, task % 2 == 1);
-            let start = i * (size_a + size_b);
+        (0..2 * self.examples).into_par_iter().for_each(|task| {
+            let (i, part) = (task / 2, task % 2);
+            let (size, start) = (self.sizes[part], i * (size_a + size_b) + part * size_a);
             // SAFETY: each task writes the part of one input in one example.
-            unsafe {
-                if second {
-                    out.slice(start + size_a, size_b).copy_from_slice(&b[i * size_b..][..size_b]);
-                } else {
-                    out.slice(start, size_a).copy_from_slice(&a[i * size_a..][..size_a]);
-                }
-            }
+            unsafe { out.slice(start, size) }.copy_from_slice(&inputs[part][i * size..][..size]);
         });
         // SAFETY: the parts cover the output.
-        Ok((CpuStorage::F32(unsafe { y.finish() }), dims.into()))
+        Ok((unsafe { y.finish() }, self.shape.clone()))
     }
 
-    fn bwd(
-        &self,
-        a: &Tensor,
-        b: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let n = a.dim(0)?;
-        let (size_a, size_b) = (a.elem_count() / n, b.elem_count() / n);
-        let part = |of: &Tensor, start: usize, size: usize| {
-            if !of.track_op() {
-                return Ok(None);
-            }
-            let data = with_numbers(dy, |dy| {
-                let mut d = Output::new(n * size);
-                let out = d.shared();
-                (0..n).into_par_iter().for_each(|i| {
-                    // SAFETY: each task writes its own example.
-                    let d = unsafe { out.slice(i * size, size) };
-                    d.copy_from_slice(&dy[i * (size_a + size_b) + start..][..size]);
-                });
-                // SAFETY: the examples cover the output.
-                Ok(unsafe { d.finish() })
-            })?;
-            tensor(data, of.shape()).map(Some)
+    fn backward(&self, _: &[&[f32]], dy: &[f32], wanted: &[bool]) -> candle_core::Result<Vec<Gradient>> {
+        let [size_a, size_b] = self.sizes;
+        let part = |start: usize, size: usize| {
+            let mut d = Output::new(self.examples * size);
+            let out = d.shared();
+            (0..self.examples).into_par_iter().for_each(|i| {
+                // SAFETY: each task writes its own example.
+                let d = unsafe { out.slice(i * size, size) };
+                d.copy_from_slice(&dy[i * (size_a + size_b) + start..][..size]);
+            });
+            // SAFETY: the examples cover the output.
+            unsafe { d.finish() }
         };
-        Ok((part(a, 0, size_a)?, part(b, size_a, size_b)?))
+        Ok(vec![
+            Gradient::when(wanted[0], || part(0, size_a)),
+            Gradient::when(wanted[1], || part(size_a, size_b)),
+        ])
+    }
+
+    fn keeps(&self, _: usize) -> bool {
+        false
     }
 }
 
@@ -204,22 +184,30 @@ pub fn upsample_nearest2x(x: &Tensor) -> Result<Tensor> {
     if !on_cpu(&[x]) {
         return reference::upsample_nearest2x(x);
     }
-    Ok(x.contiguous()?.apply_op1(Upsample)?)
+    let (n, c, h, w) = x.dims4()?;
+    let op = Upsample { planes: n * c, h, w, shape: (n, c, 2 * h, 2 * w).into() };
+    Ok(autograd::apply(op, &[x])?)
 }
 
-struct Upsample;
+/// From planes of `[h, w]`.
+struct Upsample {
+    planes: usize,
+    h: usize,
+    w: usize,
+    shape: Shape,
+}
 
-impl CustomOp1 for Upsample {
+impl Op for Upsample {
     fn name(&self) -> &'static str {
         "upsample_nearest2x"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let x = numbers(x, layout)?;
-        let (n, c, h, w) = layout.shape().dims4()?;
+    fn forward(&self, inputs: &[&[f32]]) -> candle_core::Result<(Vec<f32>, Shape)> {
+        let Self { planes, h, w, .. } = *self;
+        let x = inputs[0];
         let mut y = Output::new(4 * x.len());
         let out = y.shared();
-        (0..n * c).into_par_iter().with_min_len(min_planes(4 * h * w)).for_each(|i| {
+        (0..planes).into_par_iter().with_min_len(min_planes(4 * h * w)).for_each(|i| {
             // SAFETY: each task writes its own planes.
             let y = unsafe { out.slice(4 * i * h * w, 4 * h * w) };
             for (x, y) in x[i * h * w..].chunks_exact(w).zip(y.chunks_exact_mut(4 * w)) {
@@ -231,29 +219,30 @@ impl CustomOp1 for Upsample {
             }
         });
         // SAFETY: the planes cover the output.
-        Ok((CpuStorage::F32(unsafe { y.finish() }), (n, c, 2 * h, 2 * w).into()))
+        Ok((unsafe { y.finish() }, self.shape.clone()))
     }
 
-    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        let (n, c, h, w) = x.dims4()?;
-        let dx = with_numbers(dy, |dy| {
-            let mut dx = Output::new(n * c * h * w);
-            let out = dx.shared();
-            (0..n * c).into_par_iter().with_min_len(min_planes(4 * h * w)).for_each(|i| {
-                // SAFETY: each task writes its own planes.
-                let dx = unsafe { out.slice(i * h * w, h * w) };
-                for (dx, dy) in dx.chunks_exact_mut(w).zip(dy[4 * i * h * w..].chunks_exact(4 * w)) {
-                    let (first, second) = dy.split_at(2 * w);
-                    let (first, second) = (first.as_chunks::<2>().0, second.as_chunks::<2>().0);
-                    for ((dx, a), b) in dx.iter_mut().zip(first).zip(second) {
-                        *dx = (a[0] + a[1]) + (b[0] + b[1]);
-                    }
+    fn backward(&self, _: &[&[f32]], dy: &[f32], _: &[bool]) -> candle_core::Result<Vec<Gradient>> {
+        let Self { planes, h, w, .. } = *self;
+        let mut dx = Output::new(planes * h * w);
+        let out = dx.shared();
+        (0..planes).into_par_iter().with_min_len(min_planes(4 * h * w)).for_each(|i| {
+            // SAFETY: each task writes its own planes.
+            let dx = unsafe { out.slice(i * h * w, h * w) };
+            for (dx, dy) in dx.chunks_exact_mut(w).zip(dy[4 * i * h * w..].chunks_exact(4 * w)) {
+                let (first, second) = dy.split_at(2 * w);
+                let (first, second) = (first.as_chunks::<2>().0, second.as_chunks::<2>().0);
+                for ((dx, a), b) in dx.iter_mut().zip(first).zip(second) {
+                    *dx = (a[0] + a[1]) + (b[0] + b[1]);
                 }
-            });
-            // SAFETY: the planes cover the output.
-            Ok(unsafe { dx.finish() })
-        })?;
-        Ok(Some(tensor(dx, x.shape())?))
+            }
+        });
+        // SAFETY: the planes cover the output.
+        Ok(vec![Gradient::Values(unsafe { dx.finish() })])
+    }
+
+    fn keeps(&self, _: usize) -> bool {
+        false
     }
 }
 

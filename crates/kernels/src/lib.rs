@@ -46,6 +46,9 @@
 //! * **Dispatched at run time** to AVX-512, AVX2 with FMA, or portable code ([`Level`]).
 //! * **Fast for contiguous `f32` on the CPU.** Other layouts are made contiguous; tensors of another type or device
 //!   take the [`reference`](mod@reference) path. That path on CUDA and Metal is not verified by the tests.
+//! * **Two ways to gradients.** Candle's `backward` works as on any tensor. Inside [`record`] the operations go on a
+//!   [`Tape`] instead: the same gradients, with less work and memory ([`checkpoint`] saves more). [`no_grad`] remembers
+//!   nothing.
 //! * **Differentiable once.** Gradients are computed outside the graph: second derivatives are not available.
 //! * Wrong shapes are an [`enum@Error`] that says what was expected.
 //!
@@ -61,6 +64,7 @@
 
 mod adam;
 mod attention;
+mod autograd;
 mod channels;
 mod conv;
 mod error;
@@ -76,6 +80,7 @@ mod simd;
 
 pub use adam::{AdamCfg, AdamState, adam_step};
 pub use attention::{attention, linear_attention, linear_attention_map};
+pub use autograd::{Tape, checkpoint, no_grad, record};
 pub use channels::{add_channel, concat_channels, upsample_nearest2x};
 pub use conv::{Conv2dSpec, PadMode, conv_transpose2d, conv2d};
 pub use error::{Error, Result};

@@ -1,11 +1,12 @@
 //! The affine map of the last axis.
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor};
+use candle_core::{Shape, Tensor};
 use rayon::prelude::*;
 
+use crate::autograd::{self, Gradient, Op};
 use crate::conv::sum_parts;
 use crate::gemm::{Matrix, product};
-use crate::memory::{Output, numbers, on_cpu, tensor, with_numbers};
+use crate::memory::{Output, on_cpu};
 use crate::{Error, Result, reference};
 
 /// Rows of the input that one task multiplies.
@@ -39,22 +40,22 @@ pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
     if !on_cpu(&[&[x, w], b.as_slice()].concat()) {
         return reference::linear(x, w, b);
     }
-    let op = Linear { inputs, outputs };
-    let (x, w) = (x.contiguous()?, w.contiguous()?);
-    Ok(match b {
-        None => x.apply_op2(&w, op)?,
-        Some(b) => x.apply_op3(&w, &b.contiguous()?, op)?,
-    })
+    let mut dims = x.dims().to_vec();
+    dims.pop();
+    dims.push(outputs);
+    let op = Linear { inputs, outputs, shape: dims.into() };
+    Ok(autograd::apply(op, &[&[x, w], b.as_slice()].concat())?)
 }
 
 struct Linear {
     inputs: usize,
     outputs: usize,
+    shape: Shape,
 }
 
 impl Linear {
-    fn forward(&self, x: &[f32], w: &[f32], b: Option<&[f32]>, shape: &Shape) -> (CpuStorage, Shape) {
-        let Self { inputs, outputs } = *self;
+    fn affine(&self, x: &[f32], w: &[f32], b: Option<&[f32]>) -> Vec<f32> {
+        let Self { inputs, outputs, .. } = *self;
         let rows = x.len() / inputs;
         let mut y = Output::new(rows * outputs);
         let out = y.shared();
@@ -71,47 +72,30 @@ impl Linear {
             // SAFETY: `[rows, i] x [i, o]` into this task's rows.
             unsafe { product((rows, outputs, inputs), x, w, y.as_mut_ptr(), outputs, b.is_some()) };
         });
-        let mut dims = shape.dims().to_vec();
-        dims.pop();
-        dims.push(outputs);
         // SAFETY: the tasks cover the rows.
-        (CpuStorage::F32(unsafe { y.finish() }), dims.into())
+        unsafe { y.finish() }
     }
 
-    fn backward(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        dy: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let Self { inputs, outputs } = *self;
-        let rows = x.elem_count() / inputs;
-        with_numbers(dy, |dy| {
-            let dx = if x.track_op() {
-                Some(with_numbers(w, |w| tensor(self.backward_input(dy, w, rows), x.shape()))?)
-            } else {
-                None
-            };
-            let dw = with_numbers(x, |x| {
-                let parts = rows.div_ceil(ROWS).clamp(1, WEIGHT_PARTS);
-                let size = outputs * inputs;
-                let mut dw = vec![0.0; parts * size];
-                dw.par_chunks_mut(size.max(1)).enumerate().for_each(|(part, dw)| {
-                    let (first, end) = (part * rows / parts, (part + 1) * rows / parts);
-                    let dy = Matrix::rows(dy[first * outputs..].as_ptr(), outputs).t();
-                    let x = Matrix::rows(x[first * inputs..].as_ptr(), inputs);
-                    // SAFETY: `[o, rows] x [rows, i]` into this task's part.
-                    unsafe { product((outputs, inputs, end - first), dy, x, dw.as_mut_ptr(), inputs, false) };
-                });
-                sum_parts(&mut dw, size);
-                tensor(dw, w.shape())
-            })?;
-            Ok((dx, Some(dw)))
-        })
+    fn backward_weight(&self, x: &[f32], dy: &[f32]) -> Vec<f32> {
+        let Self { inputs, outputs, .. } = *self;
+        let rows = x.len() / inputs;
+        let parts = rows.div_ceil(ROWS).clamp(1, WEIGHT_PARTS);
+        let size = outputs * inputs;
+        let mut dw = vec![0.0; parts * size];
+        dw.par_chunks_mut(size.max(1)).enumerate().for_each(|(part, dw)| {
+            let (first, end) = (part * rows / parts, (part + 1) * rows / parts);
+            let dy = Matrix::rows(dy[first * outputs..].as_ptr(), outputs).t();
+            let x = Matrix::rows(x[first * inputs..].as_ptr(), inputs);
+            // SAFETY: `[o, rows] x [rows, i]` into this task's part.
+            unsafe { product((outputs, inputs, end - first), dy, x, dw.as_mut_ptr(), inputs, false) };
+        });
+        sum_parts(&mut dw, size);
+        dw
     }
 
-    fn backward_input(&self, dy: &[f32], w: &[f32], rows: usize) -> Vec<f32> {
-        let Self { inputs, outputs } = *self;
+    fn backward_input(&self, dy: &[f32], w: &[f32]) -> Vec<f32> {
+        let Self { inputs, outputs, .. } = *self;
+        let rows = if outputs == 0 { 0 } else { dy.len() / outputs };
         let mut dx = Output::new(rows * inputs);
         let out = dx.shared();
         (0..rows.div_ceil(ROWS)).into_par_iter().for_each(|task| {
@@ -125,69 +109,41 @@ impl Linear {
         // SAFETY: the tasks cover the rows.
         unsafe { dx.finish() }
     }
-}
 
-impl CustomOp2 for Linear {
-    fn name(&self) -> &'static str {
-        "linear"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        xl: &Layout,
-        w: &CpuStorage,
-        wl: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        Ok(self.forward(numbers(x, xl)?, numbers(w, wl)?, None, xl.shape()))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        self.backward(x, w, dy)
-    }
-}
-
-impl CustomOp3 for Linear {
-    fn name(&self) -> &'static str {
-        "linear"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        xl: &Layout,
-        w: &CpuStorage,
-        wl: &Layout,
-        b: &CpuStorage,
-        bl: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        Ok(self.forward(numbers(x, xl)?, numbers(w, wl)?, Some(numbers(b, bl)?), xl.shape()))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        b: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (dx, dw) = self.backward(x, w, dy)?;
+    fn backward_bias(&self, dy: &[f32]) -> Vec<f32> {
         let mut db = vec![0.0; self.outputs];
-        with_numbers(dy, |dy| {
-            for row in dy.chunks_exact(self.outputs.max(1)) {
-                for (db, dy) in db.iter_mut().zip(row) {
-                    *db += dy;
-                }
+        for row in dy.chunks_exact(self.outputs.max(1)) {
+            for (db, dy) in db.iter_mut().zip(row) {
+                *db += dy;
             }
-            Ok(())
-        })?;
-        Ok((dx, dw, Some(tensor(db, b.shape())?)))
+        }
+        db
+    }
+}
+
+impl Op for Linear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn forward(&self, inputs: &[&[f32]]) -> candle_core::Result<(Vec<f32>, Shape)> {
+        let y = self.affine(inputs[0], inputs[1], inputs.get(2).copied());
+        Ok((y, self.shape.clone()))
+    }
+
+    fn backward(&self, inputs: &[&[f32]], dy: &[f32], wanted: &[bool]) -> candle_core::Result<Vec<Gradient>> {
+        let (x, w) = (inputs[0], inputs[1]);
+        let mut grads = vec![
+            Gradient::when(wanted[0], || self.backward_input(dy, w)),
+            Gradient::when(wanted[1], || self.backward_weight(x, dy)),
+        ];
+        if let Some(&wanted) = wanted.get(2) {
+            grads.push(Gradient::when(wanted, || self.backward_bias(dy)));
+        }
+        Ok(grads)
+    }
+
+    fn keeps(&self, index: usize) -> bool {
+        index < 2
     }
 }

@@ -1,9 +1,10 @@
 //! Mean squared error and Huber's loss: a scalar and its gradient in one pass each.
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor};
+use candle_core::{Shape, Tensor};
 use rayon::prelude::*;
 
-use crate::memory::{numbers, on_cpu, tensor, with_numbers};
+use crate::autograd::{self, Gradient, Op};
+use crate::memory::on_cpu;
 use crate::pointwise::map;
 use crate::simd::math::{SUM_LANES, fold};
 use crate::simd::{Level, fma, multiversion};
@@ -70,7 +71,7 @@ fn check(op: &'static str, prediction: &Tensor, target: &Tensor) -> Result<()> {
 }
 
 fn apply(prediction: &Tensor, target: &Tensor, loss: Loss) -> Result<Tensor> {
-    Ok(prediction.contiguous()?.apply_op2(&target.contiguous()?, loss)?)
+    Ok(autograd::apply(loss, &[prediction, target])?)
 }
 
 /// `factor` times Huber's loss with this `bound`: squares are twice that with an infinite one.
@@ -80,19 +81,13 @@ struct Loss {
     factor: f32,
 }
 
-impl CustomOp2 for Loss {
+impl Op for Loss {
     fn name(&self) -> &'static str {
         self.name
     }
 
-    fn cpu_fwd(
-        &self,
-        p: &CpuStorage,
-        pl: &Layout,
-        t: &CpuStorage,
-        tl: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let (p, t) = (numbers(p, pl)?, numbers(t, tl)?);
+    fn forward(&self, inputs: &[&[f32]]) -> candle_core::Result<(Vec<f32>, Shape)> {
+        let (p, t) = (inputs[0], inputs[1]);
         let level = Level::current();
         let sums: Vec<f32> = p
             .par_chunks(CHUNK)
@@ -100,30 +95,18 @@ impl CustomOp2 for Loss {
             .map(|(p, t)| huber_sum(level, p, t, self.bound))
             .collect();
         let mean = sums.iter().map(|&s| f64::from(s)).sum::<f64>() / p.len() as f64;
-        Ok((CpuStorage::F32(vec![mean as f32 * self.factor]), Shape::from(())))
+        Ok((vec![mean as f32 * self.factor], Shape::from(())))
     }
 
-    fn bwd(
-        &self,
-        p: &Tensor,
-        t: &Tensor,
-        _loss: &Tensor,
-        d: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+    fn backward(&self, inputs: &[&[f32]], dy: &[f32], wanted: &[bool]) -> candle_core::Result<Vec<Gradient>> {
+        let (p, t) = (inputs[0], inputs[1]);
         let level = Level::current();
-        let scale = d.to_scalar::<f32>()? * (f64::from(self.factor) / p.elem_count() as f64) as f32;
-        let gradient = |of: &Tensor, scale: f32| {
-            if !of.track_op() {
-                return Ok(None);
-            }
-            let data = with_numbers(p, |p| {
-                with_numbers(t, |t| {
-                    Ok(map(p, t, |p, t, d| huber_gradient(level, p, t, d, self.bound, scale)))
-                })
-            })?;
-            tensor(data, of.shape()).map(Some)
-        };
-        Ok((gradient(p, scale)?, gradient(t, -scale)?))
+        let scale = dy[0] * (f64::from(self.factor) / p.len() as f64) as f32;
+        let gradient = |scale: f32| map(p, t, |p, t, d| huber_gradient(level, p, t, d, self.bound, scale));
+        Ok(vec![
+            Gradient::when(wanted[0], || gradient(scale)),
+            Gradient::when(wanted[1], || gradient(-scale)),
+        ])
     }
 }
 

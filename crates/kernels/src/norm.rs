@@ -2,11 +2,12 @@
 
 use std::sync::OnceLock;
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
+use candle_core::{Shape, Tensor};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::memory::{Output, numbers, on_cpu, tensor, with_numbers};
+use crate::autograd::{self, Gradient, Op};
+use crate::memory::{Output, on_cpu};
 use crate::simd::math::{SUM_LANES, fold, sigmoid};
 use crate::simd::{Level, fma, multiversion};
 use crate::{Error, Result, reference};
@@ -72,8 +73,9 @@ pub fn group_norm(
         return reference::group_norm(x, weight, bias, groups, eps, activation);
     }
     let plane = x.elem_count() / (n * c);
-    let op = GroupNorm { n, c, plane, groups, eps, activation, moments: OnceLock::new() };
-    Ok(x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)?)
+    let shape = x.shape().clone();
+    let op = GroupNorm { n, c, plane, groups, eps, activation, shape, moments: OnceLock::new() };
+    Ok(autograd::apply(op, &[x, weight, bias])?)
 }
 
 struct GroupNorm {
@@ -83,12 +85,13 @@ struct GroupNorm {
     groups: usize,
     eps: f64,
     activation: Activation,
+    shape: Shape,
     /// Mean and reciprocal deviation of each group of each example, from the forward pass.
     moments: OnceLock<Vec<(f32, f32)>>,
 }
 
 impl GroupNorm {
-    fn forward(&self, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
+    fn normalise(&self, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
         let level = Level::current();
         let silu = self.activation == Activation::Silu;
         let channels = self.c / self.groups;
@@ -114,7 +117,7 @@ impl GroupNorm {
         unsafe { y.finish() }
     }
 
-    fn backward(&self, x: &[f32], weight: &[f32], bias: &[f32], dy: &[f32]) -> [Vec<f32>; 3] {
+    fn pull_back(&self, x: &[f32], weight: &[f32], bias: &[f32], dy: &[f32]) -> [Vec<f32>; 3] {
         let level = Level::current();
         let silu = self.activation == Activation::Silu;
         let channels = self.c / self.groups;
@@ -176,36 +179,19 @@ impl GroupNorm {
     }
 }
 
-impl CustomOp3 for GroupNorm {
+impl Op for GroupNorm {
     fn name(&self) -> &'static str {
         "group_norm"
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        xl: &Layout,
-        w: &CpuStorage,
-        wl: &Layout,
-        b: &CpuStorage,
-        bl: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let y = self.forward(numbers(x, xl)?, numbers(w, wl)?, numbers(b, bl)?);
-        Ok((CpuStorage::F32(y), xl.shape().clone()))
+    fn forward(&self, inputs: &[&[f32]]) -> candle_core::Result<(Vec<f32>, Shape)> {
+        let &[x, weight, bias] = inputs else { candle_core::bail!("group_norm takes three inputs") };
+        Ok((self.normalise(x, weight, bias), self.shape.clone()))
     }
 
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        b: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [dx, dw, db] = with_numbers(x, |xs| {
-            with_numbers(w, |w| with_numbers(b, |b| with_numbers(dy, |dy| Ok(self.backward(xs, w, b, dy)))))
-        })?;
-        Ok((Some(tensor(dx, x.shape())?), Some(tensor(dw, w.shape())?), Some(tensor(db, b.shape())?)))
+    fn backward(&self, inputs: &[&[f32]], dy: &[f32], _: &[bool]) -> candle_core::Result<Vec<Gradient>> {
+        let &[x, weight, bias] = inputs else { candle_core::bail!("group_norm takes three inputs") };
+        Ok(self.pull_back(x, weight, bias, dy).map(Gradient::Values).into())
     }
 }
 

@@ -1,9 +1,10 @@
 //! Activations: SiLU and the exact GELU.
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
+use candle_core::{Shape, Tensor};
 use rayon::prelude::*;
 
-use crate::memory::{Output, numbers, on_cpu, tensor, with_numbers};
+use crate::autograd::{self, Gradient, Op};
+use crate::memory::{Output, on_cpu};
 use crate::simd::math::{exp, sigmoid};
 use crate::simd::{Level, fma, multiversion};
 use crate::{Result, reference};
@@ -27,7 +28,7 @@ pub fn silu(x: &Tensor) -> Result<Tensor> {
     if !on_cpu(&[x]) {
         return reference::silu(x);
     }
-    Ok(x.contiguous()?.apply_op1(Pointwise::Silu)?)
+    Function::Silu.of(x)
 }
 
 /// $x \, \Phi(x) = \frac{x}{2} (1 + \mathrm{erf}(x / \sqrt 2))$, of any shape.
@@ -50,43 +51,50 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
     if !on_cpu(&[x]) {
         return reference::gelu(x);
     }
-    Ok(x.contiguous()?.apply_op1(Pointwise::Gelu)?)
+    Function::Gelu.of(x)
 }
 
-enum Pointwise {
+#[derive(Clone, Copy)]
+enum Function {
     Silu,
     Gelu,
 }
 
-impl CustomOp1 for Pointwise {
+impl Function {
+    fn of(self, x: &Tensor) -> Result<Tensor> {
+        Ok(autograd::apply(Pointwise { function: self, shape: x.shape().clone() }, &[x])?)
+    }
+}
+
+struct Pointwise {
+    function: Function,
+    shape: Shape,
+}
+
+impl Op for Pointwise {
     fn name(&self) -> &'static str {
-        match self {
-            Self::Silu => "silu",
-            Self::Gelu => "gelu",
+        match self.function {
+            Function::Silu => "silu",
+            Function::Gelu => "gelu",
         }
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let x = numbers(x, layout)?;
-        let level = Level::current();
-        let y = map(x, x, |x, _, y| match self {
-            Self::Silu => silu_forward(level, x, y),
-            Self::Gelu => gelu_forward(level, x, y),
+    fn forward(&self, inputs: &[&[f32]]) -> candle_core::Result<(Vec<f32>, Shape)> {
+        let (x, level) = (inputs[0], Level::current());
+        let y = map(x, x, |x, _, y| match self.function {
+            Function::Silu => silu_forward(level, x, y),
+            Function::Gelu => gelu_forward(level, x, y),
         });
-        Ok((CpuStorage::F32(y), layout.shape().clone()))
+        Ok((y, self.shape.clone()))
     }
 
-    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> candle_core::Result<Option<Tensor>> {
+    fn backward(&self, inputs: &[&[f32]], dy: &[f32], _: &[bool]) -> candle_core::Result<Vec<Gradient>> {
         let level = Level::current();
-        let dx = with_numbers(x, |x| {
-            with_numbers(dy, |dy| {
-                Ok(map(x, dy, |x, dy, dx| match self {
-                    Self::Silu => silu_backward(level, x, dy, dx),
-                    Self::Gelu => gelu_backward(level, x, dy, dx),
-                }))
-            })
-        })?;
-        Ok(Some(tensor(dx, x.shape())?))
+        let dx = map(inputs[0], dy, |x, dy, dx| match self.function {
+            Function::Silu => silu_backward(level, x, dy, dx),
+            Function::Gelu => gelu_backward(level, x, dy, dx),
+        });
+        Ok(vec![Gradient::Values(dx)])
     }
 }
 

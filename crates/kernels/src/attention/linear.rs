@@ -1,12 +1,13 @@
 //! Linear attention: softmax of queries and keys apart, so that the cost is linear in the number of positions.
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
+use candle_core::{Shape, Tensor};
 use rayon::prelude::*;
 
+use super::Sizes;
 use super::softmax::{softmax_rows, softmax_rows_gradient};
-use super::{Gradients, Sizes};
+use crate::autograd::{self, Gradient, Op};
 use crate::gemm::{Matrix, product};
-use crate::memory::{Output, numbers, on_cpu, tensor, with_numbers, with_scratch};
+use crate::memory::{Output, on_cpu, with_scratch};
 use crate::simd::Level;
 use crate::{Error, Result, reference};
 
@@ -41,7 +42,7 @@ pub fn linear_attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64) -> Resul
         return reference::linear_attention(q, k, v, scale);
     }
     let op = LinearAttention { sizes, scale: scale as f32 };
-    Ok(q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)?)
+    Ok(autograd::apply(op, &[q, k, v])?)
 }
 
 struct LinearAttention {
@@ -63,7 +64,7 @@ impl LinearAttention {
         softmax_rows(level, p, n, 1.0);
     }
 
-    fn forward(&self, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f32> {
+    fn attend(&self, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f32> {
         let level = Level::current();
         let Sizes { heads, n, d, e, .. } = self.sizes;
         let mut o = Output::new(heads * n * e);
@@ -89,7 +90,7 @@ impl LinearAttention {
         unsafe { o.finish() }
     }
 
-    fn backward(&self, q: &[f32], k: &[f32], v: &[f32], d_o: &[f32]) -> [Vec<f32>; 3] {
+    fn pull_back(&self, q: &[f32], k: &[f32], v: &[f32], d_o: &[f32]) -> [Vec<f32>; 3] {
         let level = Level::current();
         let Sizes { heads, n, d, e, .. } = self.sizes;
         let mut outputs = [Output::new(q.len()), Output::new(k.len()), Output::new(v.len())];
@@ -147,35 +148,18 @@ fn transpose(a: &[f32], rows: usize, columns: usize, b: &mut [f32]) {
     }
 }
 
-impl CustomOp3 for LinearAttention {
+impl Op for LinearAttention {
     fn name(&self) -> &'static str {
         "linear_attention"
     }
 
-    fn cpu_fwd(
-        &self,
-        q: &CpuStorage,
-        ql: &Layout,
-        k: &CpuStorage,
-        kl: &Layout,
-        v: &CpuStorage,
-        vl: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let o = self.forward(numbers(q, ql)?, numbers(k, kl)?, numbers(v, vl)?);
-        Ok((CpuStorage::F32(o), vl.shape().clone()))
+    fn forward(&self, inputs: &[&[f32]]) -> candle_core::Result<(Vec<f32>, Shape)> {
+        let &[q, k, v] = inputs else { candle_core::bail!("linear_attention takes three inputs") };
+        Ok((self.attend(q, k, v), self.sizes.output()))
     }
 
-    fn bwd(
-        &self,
-        q: &Tensor,
-        k: &Tensor,
-        v: &Tensor,
-        _o: &Tensor,
-        d_o: &Tensor,
-    ) -> candle_core::Result<Gradients> {
-        let [dq, dk, dv] = with_numbers(q, |q| {
-            with_numbers(k, |k| with_numbers(v, |v| with_numbers(d_o, |d_o| Ok(self.backward(q, k, v, d_o)))))
-        })?;
-        Ok((Some(tensor(dq, q.shape())?), Some(tensor(dk, k.shape())?), Some(tensor(dv, v.shape())?)))
+    fn backward(&self, inputs: &[&[f32]], dy: &[f32], _: &[bool]) -> candle_core::Result<Vec<Gradient>> {
+        let &[q, k, v] = inputs else { candle_core::bail!("linear_attention takes three inputs") };
+        Ok(self.pull_back(q, k, v, dy).map(Gradient::Values).into())
     }
 }

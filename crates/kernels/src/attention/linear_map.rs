@@ -1,11 +1,12 @@
 //! Linear attention of maps: queries, keys and values as the channels of one map, as a convolution gives them.
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
+use candle_core::{Shape, Tensor};
 use rayon::prelude::*;
 
 use super::softmax::{softmax_rows, softmax_rows_gradient};
+use crate::autograd::{self, Gradient, Op};
 use crate::gemm::{Matrix, product};
-use crate::memory::{Output, numbers, on_cpu, tensor, with_numbers, with_scratch};
+use crate::memory::{Output, on_cpu, with_scratch};
 use crate::simd::math::exp;
 use crate::simd::{Level, fma, multiversion};
 use crate::{Error, Result, reference};
@@ -47,8 +48,11 @@ pub fn linear_attention_map(qkv: &Tensor, heads: usize, scale: f64) -> Result<Te
         return reference::linear_attention_map(qkv, heads, scale);
     }
     let n = dims[2..].iter().product();
-    let op = LinearAttentionMap { batch: dims[0], heads, d: dims[1] / (3 * heads), n, scale: scale as f32 };
-    Ok(qkv.contiguous()?.apply_op1(op)?)
+    let mut shape = dims.to_vec();
+    shape[1] /= 3;
+    let (batch, d, scale) = (dims[0], dims[1] / (3 * heads), scale as f32);
+    let op = LinearAttentionMap { batch, heads, d, n, scale, shape: shape.into() };
+    Ok(autograd::apply(op, &[qkv])?)
 }
 
 struct LinearAttentionMap {
@@ -57,6 +61,7 @@ struct LinearAttentionMap {
     d: usize,
     n: usize,
     scale: f32,
+    shape: Shape,
 }
 
 impl LinearAttentionMap {
@@ -67,7 +72,7 @@ impl LinearAttentionMap {
         ([0, 1, 2].map(|part| ((image * 3 + part) * self.heads + head) * size), size)
     }
 
-    fn forward(&self, qkv: &[f32]) -> Vec<f32> {
+    fn attend(&self, qkv: &[f32]) -> Vec<f32> {
         let level = Level::current();
         let Self { d, n, .. } = *self;
         let mut o = Output::new(qkv.len() / 3);
@@ -94,7 +99,7 @@ impl LinearAttentionMap {
         unsafe { o.finish() }
     }
 
-    fn backward(&self, qkv: &[f32], d_o: &[f32]) -> Vec<f32> {
+    fn pull_back(&self, qkv: &[f32], d_o: &[f32]) -> Vec<f32> {
         let level = Level::current();
         let Self { d, n, .. } = *self;
         let mut dqkv = Output::new(qkv.len());
@@ -133,21 +138,17 @@ impl LinearAttentionMap {
     }
 }
 
-impl CustomOp1 for LinearAttentionMap {
+impl Op for LinearAttentionMap {
     fn name(&self) -> &'static str {
         "linear_attention_map"
     }
 
-    fn cpu_fwd(&self, qkv: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let o = self.forward(numbers(qkv, layout)?);
-        let mut dims = layout.dims().to_vec();
-        dims[1] /= 3;
-        Ok((CpuStorage::F32(o), dims.into()))
+    fn forward(&self, inputs: &[&[f32]]) -> candle_core::Result<(Vec<f32>, Shape)> {
+        Ok((self.attend(inputs[0]), self.shape.clone()))
     }
 
-    fn bwd(&self, qkv: &Tensor, _o: &Tensor, d_o: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        let d = with_numbers(qkv, |qkv| with_numbers(d_o, |d_o| Ok(self.backward(qkv, d_o))))?;
-        Ok(Some(tensor(d, qkv.shape())?))
+    fn backward(&self, inputs: &[&[f32]], dy: &[f32], _: &[bool]) -> candle_core::Result<Vec<Gradient>> {
+        Ok(vec![Gradient::Values(self.pull_back(inputs[0], dy))])
     }
 }
 

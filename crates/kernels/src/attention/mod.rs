@@ -4,7 +4,7 @@ mod linear;
 mod linear_map;
 mod softmax;
 
-use candle_core::Tensor;
+use candle_core::{Shape, Tensor};
 
 pub use linear::linear_attention;
 pub use linear_map::linear_attention_map;
@@ -12,9 +12,10 @@ pub use softmax::attention;
 
 use crate::{Error, Result};
 
-/// The sizes of an attention: `q [.., n, d]`, `k [.., m, d]`, `v [.., m, e]` for each of `heads` (batch times heads).
+/// The sizes of an attention: `q [.., n, d]`, `k [.., m, d]`, `v [.., m, e]` for each of `heads` (of all examples together).
 #[derive(Clone, Copy)]
 struct Sizes {
+    batch: usize,
     heads: usize,
     n: usize,
     m: usize,
@@ -36,8 +37,11 @@ impl Sizes {
         if b * h * n * m * d * e == 0 {
             return Err(Error::shape(op, "q", "not empty", q.dims()));
         }
-        Ok(Self { heads: b * h, n, m, d, e })
+        Ok(Self { batch: b, heads: b * h, n, m, d, e })
+    }
+
+    /// The shape of the output.
+    fn output(&self) -> Shape {
+        (self.batch, self.heads / self.batch, self.n, self.e).into()
     }
 }
-
-type Gradients = (Option<Tensor>, Option<Tensor>, Option<Tensor>);

@@ -1,11 +1,12 @@
 //! Softmax attention: one operation with an explicit gradient, a block of queries at a time.
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor};
+use candle_core::{Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{Gradients, Sizes};
+use super::Sizes;
+use crate::autograd::{self, Gradient, Op};
 use crate::gemm::{Matrix, product};
-use crate::memory::{Output, numbers, on_cpu, tensor, with_numbers, with_scratch};
+use crate::memory::{Output, on_cpu, with_scratch};
 use crate::simd::math::{SUM_LANES, exp, fold};
 use crate::simd::{Level, fma, multiversion};
 use crate::{Result, reference};
@@ -40,7 +41,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64) -> Result<Tenso
         return reference::attention(q, k, v, scale);
     }
     let op = Attention { sizes, scale: scale as f32 };
-    Ok(q.contiguous()?.apply_op3(&k.contiguous()?, &v.contiguous()?, op)?)
+    Ok(autograd::apply(op, &[q, k, v])?)
 }
 
 struct Attention {
@@ -65,9 +66,9 @@ impl Attention {
         softmax_rows(level, p, m, self.scale);
     }
 
-    fn forward(&self, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f32> {
+    fn attend(&self, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f32> {
         let level = Level::current();
-        let Sizes { heads, n, m, d, e } = self.sizes;
+        let Sizes { heads, n, m, d, e, .. } = self.sizes;
         let (block, mut o) = (self.block(), Output::new(heads * n * e));
         let blocks = n.div_ceil(block);
         let out = o.shared();
@@ -89,9 +90,9 @@ impl Attention {
         unsafe { o.finish() }
     }
 
-    fn backward(&self, q: &[f32], k: &[f32], v: &[f32], d_o: &[f32]) -> [Vec<f32>; 3] {
+    fn pull_back(&self, q: &[f32], k: &[f32], v: &[f32], d_o: &[f32]) -> [Vec<f32>; 3] {
         let level = Level::current();
-        let Sizes { heads, n, m, d, e } = self.sizes;
+        let Sizes { heads, n, m, d, e, .. } = self.sizes;
         let block = self.block();
         let mut outputs = [Output::new(q.len()), Output::new(k.len()), Output::new(v.len())];
         let [dq, dk, dv] = &mut outputs;
@@ -131,37 +132,19 @@ impl Attention {
     }
 }
 
-impl CustomOp3 for Attention {
+impl Op for Attention {
     fn name(&self) -> &'static str {
         "attention"
     }
 
-    fn cpu_fwd(
-        &self,
-        q: &CpuStorage,
-        ql: &Layout,
-        k: &CpuStorage,
-        kl: &Layout,
-        v: &CpuStorage,
-        vl: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let o = self.forward(numbers(q, ql)?, numbers(k, kl)?, numbers(v, vl)?);
-        let (b, h, n, _) = ql.shape().dims4()?;
-        Ok((CpuStorage::F32(o), (b, h, n, self.sizes.e).into()))
+    fn forward(&self, inputs: &[&[f32]]) -> candle_core::Result<(Vec<f32>, Shape)> {
+        let &[q, k, v] = inputs else { candle_core::bail!("attention takes three inputs") };
+        Ok((self.attend(q, k, v), self.sizes.output()))
     }
 
-    fn bwd(
-        &self,
-        q: &Tensor,
-        k: &Tensor,
-        v: &Tensor,
-        _o: &Tensor,
-        d_o: &Tensor,
-    ) -> candle_core::Result<Gradients> {
-        let [dq, dk, dv] = with_numbers(q, |q| {
-            with_numbers(k, |k| with_numbers(v, |v| with_numbers(d_o, |d_o| Ok(self.backward(q, k, v, d_o)))))
-        })?;
-        Ok((Some(tensor(dq, q.shape())?), Some(tensor(dk, k.shape())?), Some(tensor(dv, v.shape())?)))
+    fn backward(&self, inputs: &[&[f32]], dy: &[f32], _: &[bool]) -> candle_core::Result<Vec<Gradient>> {
+        let &[q, k, v] = inputs else { candle_core::bail!("attention takes three inputs") };
+        Ok(self.pull_back(q, k, v, dy).map(Gradient::Values).into())
     }
 }
 

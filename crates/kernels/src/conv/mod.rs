@@ -7,13 +7,14 @@ mod pointwise;
 mod sums;
 mod winograd;
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor};
+use candle_core::{Shape, Tensor};
 
 pub(crate) use geometry::Geometry;
 pub use geometry::{Conv2dSpec, PadMode};
 pub(crate) use sums::{channel_sums, sum, sum_parts};
 
-use crate::memory::{numbers, on_cpu, tensor, with_numbers};
+use crate::autograd::{self, Gradient, Op};
+use crate::memory::on_cpu;
 use crate::{Error, Result, reference};
 
 /// Cross-correlation of maps with a kernel, as in every deep-learning library:
@@ -84,11 +85,7 @@ fn check_bias(op: &'static str, b: Option<&Tensor>, channels: usize) -> Result<(
 }
 
 fn apply(x: &Tensor, w: &Tensor, b: Option<&Tensor>, op: Convolution) -> Result<Tensor> {
-    let (x, w) = (x.contiguous()?, w.contiguous()?);
-    Ok(match b {
-        None => x.apply_op2(&w, op)?,
-        Some(b) => x.apply_op3(&w, &b.contiguous()?, op)?,
-    })
+    Ok(autograd::apply(op, &[&[x, w], b.as_slice()].concat())?)
 }
 
 /// `y = conv(x, w) + b` by the faster algorithm.
@@ -128,101 +125,41 @@ struct Convolution {
     transposed: bool,
 }
 
-impl Convolution {
-    fn forward(&self, x: &[f32], w: &[f32], b: Option<&[f32]>) -> (CpuStorage, Shape) {
-        let g = &self.g;
-        if self.transposed {
-            (CpuStorage::F32(backward_input(x, w, b, g)), (g.n, g.ci, g.h, g.w).into())
-        } else {
-            (CpuStorage::F32(forward(x, w, b, g)), (g.n, g.co, g.oh, g.ow).into())
-        }
-    }
-
-    fn backward(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        dy: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let g = &self.g;
-        with_numbers(dy, |d| {
-            let dx = if x.track_op() {
-                Some(with_numbers(w, |w| {
-                    let dx =
-                        if self.transposed { forward(d, w, None, g) } else { backward_input(d, w, None, g) };
-                    tensor(dx, x.shape())
-                })?)
-            } else {
-                None
-            };
-            let dw = if w.track_op() {
-                Some(with_numbers(x, |x| {
-                    let dw =
-                        if self.transposed { backward_weight(d, x, g) } else { backward_weight(x, d, g) };
-                    tensor(dw, w.shape())
-                })?)
-            } else {
-                None
-            };
-            Ok((dx, dw))
-        })
-    }
-}
-
-impl CustomOp2 for Convolution {
+impl Op for Convolution {
     fn name(&self) -> &'static str {
         if self.transposed { "conv_transpose2d" } else { "conv2d" }
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        xl: &Layout,
-        w: &CpuStorage,
-        wl: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        Ok(self.forward(numbers(x, xl)?, numbers(w, wl)?, None))
+    fn forward(&self, inputs: &[&[f32]]) -> candle_core::Result<(Vec<f32>, Shape)> {
+        let g = &self.g;
+        let (x, w, b) = (inputs[0], inputs[1], inputs.get(2).copied());
+        Ok(if self.transposed {
+            (backward_input(x, w, b, g), (g.n, g.ci, g.h, g.w).into())
+        } else {
+            (forward(x, w, b, g), (g.n, g.co, g.oh, g.ow).into())
+        })
     }
 
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        self.backward(x, w, dy)
-    }
-}
-
-impl CustomOp3 for Convolution {
-    fn name(&self) -> &'static str {
-        CustomOp2::name(self)
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        xl: &Layout,
-        w: &CpuStorage,
-        wl: &Layout,
-        b: &CpuStorage,
-        bl: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        Ok(self.forward(numbers(x, xl)?, numbers(w, wl)?, Some(numbers(b, bl)?)))
+    fn backward(&self, inputs: &[&[f32]], dy: &[f32], wanted: &[bool]) -> candle_core::Result<Vec<Gradient>> {
+        let g = &self.g;
+        let (x, w) = (inputs[0], inputs[1]);
+        let mut grads = vec![
+            Gradient::when(wanted[0], || {
+                if self.transposed { forward(dy, w, None, g) } else { backward_input(dy, w, None, g) }
+            }),
+            Gradient::when(wanted[1], || {
+                if self.transposed { backward_weight(dy, x, g) } else { backward_weight(x, dy, g) }
+            }),
+        ];
+        if let Some(&wanted) = wanted.get(2) {
+            let (channels, plane) =
+                if self.transposed { (g.ci, g.in_plane()) } else { (g.co, g.out_plane()) };
+            grads.push(Gradient::when(wanted, || channel_sums(dy, g.n, channels, plane)));
+        }
+        Ok(grads)
     }
 
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        b: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (dx, dw) = self.backward(x, w, dy)?;
-        let (n, c, h, w) = dy.dims4()?;
-        let db = with_numbers(dy, |dy| tensor(channel_sums(dy, n, c, h * w), b.shape()))?;
-        Ok((dx, dw, Some(db)))
+    fn keeps(&self, index: usize) -> bool {
+        index < 2
     }
 }
