@@ -27,6 +27,9 @@ struct Arguments {
     /// With --snapshot: missing chunks are a warning, not an error.
     #[arg(long, requires = "snapshot")]
     allow_missing: bool,
+    /// With --maps of CAMELS files: side of the simulated box in Mpc/h, 25 unless given.
+    #[arg(long, requires = "maps")]
+    box_size: Option<f64>,
     /// The configuration of Mudur & Finkbeiner 2022: 31,234,497 parameters, 60,000 iterations.
     #[arg(long)]
     full: bool,
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         console::set_threads(arguments.threads)?;
         let options = Options {
             maps: arguments.maps,
+            box_size: arguments.box_size,
             full: arguments.full,
             out: arguments.out,
             json: arguments.json,

@@ -195,15 +195,21 @@ fn one_universe(config: &MockConfig, seed: u64, index: usize, folder: &Path) -> 
     )?)
 }
 
-/// Maps from files: `.npy` in the CAMELS layout (averaged down to `size` pixels a side, one group a simulation), `.fits`
+/// Maps from files: `.npy` in the CAMELS layout of a box of `box_size` Mpc/h or of CAMELS' own (averaged down to `size` pixels a side, one group a simulation), `.fits`
 /// of one sky (cut into patches of `size` pixels, one group a region).
 ///
 /// # Errors
 /// When a file cannot be read, holds a value that is not finite, or is too small.
-pub fn files(paths: &[PathBuf], size: usize) -> Result<Truth> {
+pub fn files(paths: &[PathBuf], size: usize, box_size: Option<f64>) -> Result<Truth> {
+    if let Some(side) = box_size.filter(|side| !(side.is_finite() && *side > 0.0)) {
+        bail!("--box-size is {side}, expected a positive number of Mpc/h");
+    }
     let is_fits = |p: &PathBuf| p.extension().is_some_and(|e| e == "fits" || e == "fit");
     let names: Vec<String> = paths.iter().map(|p| p.display().to_string()).collect();
     let (maps, groups, what) = if paths.iter().all(is_fits) {
+        if box_size.is_some() {
+            bail!("--box-size is for CAMELS files; a FITS image gives its own scale");
+        }
         let skies = paths
             .iter()
             .map(|path| {
@@ -222,7 +228,10 @@ pub fn files(paths: &[PathBuf], size: usize) -> Result<Truth> {
     } else if !paths.iter().any(is_fits) {
         let (mut maps, mut groups) = (Vec::new(), Vec::new());
         for path in paths {
-            let file = with_parameters(CmdMaps::open(path)?)?;
+            let mut file = with_parameters(CmdMaps::open(path)?)?;
+            if let Some(side) = box_size {
+                file = file.with_box_side(side);
+            }
             // The same simulation in several files is one group.
             groups.extend(file.groups());
             for i in 0..file.len() {

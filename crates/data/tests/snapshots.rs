@@ -60,6 +60,34 @@ fn a_removed_chunk_is_missed() {
 }
 
 #[test]
+fn a_chunk_of_another_simulation_is_named() {
+    let mixed = |change: &dyn Fn(&mut Snapshot)| {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let options = WriteOptions { number: 7, chunks: 3, ..WriteOptions::default() };
+        write_snapshot(dir.path(), &snapshot(), &options).unwrap();
+        let mut changed = snapshot();
+        change(&mut changed);
+        for from in write_snapshot(other.path(), &changed, &options).unwrap() {
+            let to = dir.path().join(from.strip_prefix(other.path()).unwrap());
+            if from.to_string_lossy().ends_with(".2.hdf5") {
+                std::fs::copy(&from, to).unwrap();
+            }
+        }
+        read_snapshot(dir.path(), &ReadOptions::default()).map_err(|e| e.to_string())
+    };
+    assert!(mixed(&|_| {}).is_ok());
+    for (attribute, change) in [
+        ("BoxSize", &(|s: &mut Snapshot| s.header.box_size = 2000.0) as &dyn Fn(&mut Snapshot)),
+        ("Time", &|s| s.header.time = 0.25),
+        ("HubbleParam", &|s| s.header.cosmology.h = 0.5),
+        ("MassTable", &|s| s.header.mass_table[1] = 0.5),
+    ] {
+        let message = mixed(change).unwrap_err();
+        assert!(message.contains(attribute) && message.contains(".2.hdf5"), "{message}");
+    }
+}
+
+#[test]
 fn counts_of_more_than_32_bits_are_understood() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("snap_001.hdf5");

@@ -16,6 +16,8 @@ use crate::truth::MockConfig;
 pub struct Options {
     /// Maps to train on; none for the embedded universe.
     pub maps: Vec<PathBuf>,
+    /// Side of the box of CAMELS maps in Mpc/h, in place of CAMELS' own.
+    pub box_size: Option<f64>,
     /// The paper's configuration.
     pub full: bool,
     /// Where everything is written.

@@ -66,7 +66,7 @@ pub fn train_and_judge(options: &Options) -> Result<()> {
             universes.finish();
             made
         }
-        paths => truth::files(paths, settings.model.size[0]),
+        paths => truth::files(paths, settings.model.size[0], options.box_size),
     })?;
     say(&truth.description);
     let description = truth.description.clone();

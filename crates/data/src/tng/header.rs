@@ -104,6 +104,35 @@ impl RawHeader {
         let header = Header { box_size, time, redshift, cosmology, mass_table, promised };
         Ok(Self { header, files, this_file: attributes.counts("NumPart_ThisFile")?, total, defaults })
     }
+
+    /// Checks that a later file of the snapshot is of the same simulation at the same time as this, the first.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] naming the later file and the first attribute that differs.
+    pub(super) fn agree(&self, later: &Self, path: &Path) -> Result<()> {
+        let (first, here) = (&self.header, &later.header);
+        let pairs = [
+            ("BoxSize", first.box_size, here.box_size),
+            ("Time", first.time, here.time),
+            ("Redshift", first.redshift, here.redshift),
+            ("Omega0", first.cosmology.omega_m, here.cosmology.omega_m),
+            ("HubbleParam", first.cosmology.h, here.cosmology.h),
+        ];
+        let masses = first.mass_table.iter().zip(here.mass_table).map(|(&a, b)| ("MassTable", a, b));
+        for (name, expected, got) in pairs.into_iter().chain(masses) {
+            // Numbers are written by one program, but some files hold them in single precision.
+            if (expected - got).abs() > 1e-6 * expected.abs() {
+                let expected = format!("{expected} as in the first file");
+                return Err(Error::invalid(path, format!("/Header {name}"), expected, got.to_string()));
+            }
+        }
+        if self.total != later.total {
+            let expected = format!("{:?} as in the first file", self.total.unwrap_or_default());
+            let got = format!("{:?}", later.total.unwrap_or_default());
+            return Err(Error::invalid(path, "/Header NumPart_Total", expected, got));
+        }
+        Ok(())
+    }
 }
 
 struct Attributes<'a> {

@@ -99,7 +99,7 @@ pub(super) struct OpenChunk {
 impl Survey {
     pub(super) fn new(path: &Path, options: &ReadOptions) -> Result<Self> {
         let chunks = Chunks::find(path, options.snapshot)?;
-        let mut first = None;
+        let mut first: Option<RawHeader> = None;
         let mut files = Vec::with_capacity(chunks.files.len());
         let mut stored = [0u64; 6];
         let mut announced: Option<[u64; 6]> = Some([0; 6]);
@@ -117,7 +117,10 @@ impl Survey {
                 sum
             });
             files.push(OpenChunk { file, rows });
-            first.get_or_insert(header);
+            match &first {
+                Some(first) => first.agree(&header, path)?,
+                None => first = Some(header),
+            }
         }
         let Some(mut first) = first else {
             let expected = "snapshot file".to_owned();
