@@ -3,6 +3,9 @@
 //! # Source
 //! NumPy enhancement proposal 1 and `numpy.lib.format`: versions 1, 2 and 3.
 
+mod element;
+mod header;
+
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -10,93 +13,19 @@ use std::path::{Path, PathBuf};
 use halocast_core::write_whole;
 use ndarray::{ArrayBase, ArrayD, Data, Dimension, IxDyn, ShapeBuilder};
 
+pub(crate) use element::half_to_f32;
+use element::sealed::Kind;
+use element::to_f64;
+pub use element::{NpyElement, NpyType};
+use header::parse_header;
+pub(crate) use header::write_header;
+
 use crate::{Error, Result};
-use sealed::Kind;
 
 /// Longest header that is believed: numpy itself stops at 10,000 characters unless told otherwise.
 const HEADER_LIMIT: u64 = 1 << 20;
 /// Bytes decoded at a time.
 const BLOCK: usize = 1 << 20;
-
-/// The type of the numbers of an array file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NpyType {
-    kind: Kind,
-    size: usize,
-    big_endian: bool,
-}
-
-impl std::fmt::Display for NpyType {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let order = match (self.size, self.big_endian) {
-            (1, _) => '|',
-            (_, true) => '>',
-            (_, false) => '<',
-        };
-        let kind = match self.kind {
-            Kind::Bool => 'b',
-            Kind::Signed => 'i',
-            Kind::Unsigned => 'u',
-            Kind::Float => 'f',
-        };
-        write!(f, "{order}{kind}{}", self.size)
-    }
-}
-
-mod sealed {
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub enum Kind {
-        Bool,
-        Signed,
-        Unsigned,
-        Float,
-    }
-
-    pub trait Sealed: Copy + Send + Sync + 'static {
-        const KIND: Kind;
-        const SIZE: usize;
-        fn from_stored(bytes: &[u8]) -> Self;
-        fn store(self, out: &mut Vec<u8>);
-    }
-}
-
-/// A number type that array files hold: `f32 f64 i8 i16 i32 i64 u8 u16 u32 u64 bool`.
-pub trait NpyElement: sealed::Sealed {}
-
-macro_rules! element {
-    ($($t:ty, $kind:ident;)*) => {$(
-        impl sealed::Sealed for $t {
-            const KIND: Kind = Kind::$kind;
-            const SIZE: usize = size_of::<$t>();
-            fn from_stored(bytes: &[u8]) -> Self {
-                let mut array = [0; size_of::<$t>()];
-                array.copy_from_slice(bytes);
-                <$t>::from_le_bytes(array)
-            }
-            fn store(self, out: &mut Vec<u8>) {
-                out.extend_from_slice(&self.to_le_bytes());
-            }
-        }
-        impl NpyElement for $t {}
-    )*};
-}
-element! {
-    f32, Float; f64, Float;
-    i8, Signed; i16, Signed; i32, Signed; i64, Signed;
-    u8, Unsigned; u16, Unsigned; u32, Unsigned; u64, Unsigned;
-}
-
-impl sealed::Sealed for bool {
-    const KIND: Kind = Kind::Bool;
-    const SIZE: usize = 1;
-    fn from_stored(bytes: &[u8]) -> Self {
-        bytes[0] != 0
-    }
-    fn store(self, out: &mut Vec<u8>) {
-        out.push(u8::from(self));
-    }
-}
-impl NpyElement for bool {}
 
 /// An open array file: its header has been checked against its length, its numbers are read on demand.
 ///
@@ -342,22 +271,6 @@ pub fn write_npy<T: NpyElement, S: Data<Elem = T>, D: Dimension>(
     Ok(written?)
 }
 
-pub(crate) fn write_header<T: NpyElement>(out: &mut impl Write, shape: &[usize]) -> io::Result<()> {
-    let dtype = NpyType { kind: T::KIND, size: T::SIZE, big_endian: false };
-    let axes: String = shape.iter().map(|n| format!("{n}, ")).collect();
-    // One axis needs its comma, more do not mind one less.
-    let axes = if shape.len() == 1 { axes.trim_end() } else { axes.trim_end_matches(", ") };
-    let mut header = format!("{{'descr': '{dtype}', 'fortran_order': False, 'shape': ({axes}), }}");
-    // Numbers start at a multiple of 64 bytes.
-    let padding = 63 - (10 + header.len()) % 64;
-    header.extend(std::iter::repeat_n(' ', padding));
-    header.push('\n');
-    let length = u16::try_from(header.len()).map_err(io::Error::other)?;
-    out.write_all(b"\x93NUMPY\x01\x00")?;
-    out.write_all(&length.to_le_bytes())?;
-    out.write_all(header.as_bytes())
-}
-
 pub(crate) fn write_numbers<T: NpyElement>(
     out: &mut impl Write,
     numbers: impl Iterator<Item = T>,
@@ -371,100 +284,6 @@ pub(crate) fn write_numbers<T: NpyElement>(
         }
     }
     out.write_all(&buffer)
-}
-
-/// Any number from its little-endian bytes.
-fn to_f64(b: &[u8], dtype: NpyType) -> f64 {
-    use sealed::Sealed;
-    match (dtype.kind, dtype.size) {
-        (Kind::Float, 2) => f64::from(half_to_f32(u16::from_stored(b))),
-        (Kind::Float, 4) => f64::from(f32::from_stored(b)),
-        (Kind::Float, _) => f64::from_stored(b),
-        (Kind::Signed, 1) => f64::from(i8::from_stored(b)),
-        (Kind::Signed, 2) => f64::from(i16::from_stored(b)),
-        (Kind::Signed, 4) => f64::from(i32::from_stored(b)),
-        (Kind::Signed, _) => i64::from_stored(b) as f64,
-        (Kind::Unsigned, 2) => f64::from(u16::from_stored(b)),
-        (Kind::Unsigned, 4) => f64::from(u32::from_stored(b)),
-        (Kind::Unsigned, 8) => u64::from_stored(b) as f64,
-        (Kind::Unsigned | Kind::Bool, _) => f64::from(b[0]),
-    }
-}
-
-/// IEEE 754 binary16 to binary32, exactly.
-pub(crate) fn half_to_f32(bits: u16) -> f32 {
-    let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
-    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f32::from(bits & 0x3ff));
-    sign * match exponent {
-        0 => fraction * 2f32.powi(-24),
-        31 if fraction == 0.0 => f32::INFINITY,
-        31 => f32::NAN,
-        _ => (1024.0 + fraction) * 2f32.powi(exponent - 25),
-    }
-}
-
-type HeaderFault = (&'static str, &'static str, String);
-
-/// The three entries of the header's Python dictionary, in any order.
-fn parse_header(header: &str) -> std::result::Result<(NpyType, bool, Vec<usize>), HeaderFault> {
-    let entry = |key: &'static str| {
-        [format!("'{key}'"), format!("\"{key}\"")]
-            .iter()
-            .find_map(|quoted| header.find(quoted.as_str()).map(|at| &header[at + quoted.len()..]))
-            .and_then(|rest| rest.trim_start().strip_prefix(':'))
-            .map(str::trim_start)
-            .ok_or_else(|| (key, "an entry of the dictionary", "nothing".to_owned()))
-    };
-    let descr = entry("descr")?;
-    let quote = descr.chars().next().filter(|c| matches!(c, '\'' | '"'));
-    let Some(descr) = quote.and_then(|q| descr[1..].split_once(q)).map(|(d, _)| d) else {
-        let got = descr.chars().take(40).collect();
-        return Err(("descr", "one number type (records are not supported)", got));
-    };
-    let dtype = parse_dtype(descr)?;
-    let order = entry("fortran_order")?;
-    let fortran = match order {
-        o if o.starts_with("True") => true,
-        o if o.starts_with("False") => false,
-        o => return Err(("fortran_order", "True or False", o.chars().take(12).collect())),
-    };
-    let shape = entry("shape")?;
-    let bad_shape = || ("shape", "a tuple of numbers", shape.chars().take(40).collect::<String>());
-    let (axes, _) = shape.strip_prefix('(').and_then(|s| s.split_once(')')).ok_or_else(bad_shape)?;
-    let axes: Vec<&str> = axes.split(',').map(|a| a.trim().trim_end_matches('L')).collect();
-    let used = if axes.last() == Some(&"") { &axes[..axes.len() - 1] } else { &axes[..] };
-    if used.len() > 32 {
-        return Err(("shape", "at most 32 axes", used.len().to_string()));
-    }
-    let shape =
-        used.iter().map(|a| a.parse().map_err(|_| bad_shape())).collect::<std::result::Result<_, _>>()?;
-    Ok((dtype, fortran, shape))
-}
-
-fn parse_dtype(descr: &str) -> std::result::Result<NpyType, HeaderFault> {
-    let fault = || ("descr", "bool, integers or floats of 1 to 8 bytes", descr.to_owned());
-    if !descr.is_ascii() || descr.len() < 3 {
-        return Err(if descr.contains('O') {
-            ("descr", "numbers (arrays of objects are refused)", descr.to_owned())
-        } else {
-            fault()
-        });
-    }
-    let (order, rest) = descr.split_at(1);
-    let (kind, size) = rest.split_at(1);
-    let size: usize = size.parse().map_err(|_| fault())?;
-    let kind = match (kind, size) {
-        ("b", 1) => Kind::Bool,
-        ("i", 1 | 2 | 4 | 8) => Kind::Signed,
-        ("u", 1 | 2 | 4 | 8) => Kind::Unsigned,
-        ("f", 2 | 4 | 8) => Kind::Float,
-        _ => return Err(fault()),
-    };
-    match order {
-        "<" | "|" | "=" => Ok(NpyType { kind, size, big_endian: false }),
-        ">" => Ok(NpyType { kind, size, big_endian: true }),
-        _ => Err(fault()),
-    }
 }
 
 #[cfg(unix)]
