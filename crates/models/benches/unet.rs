@@ -1,7 +1,7 @@
 //! Times of the U-Net of Mudur & Finkbeiner 2022 (31,234,497 parameters, 64x64), one line each: name, median ms,
 //! minimum ms, number of runs.
 //!
-//! `cargo bench -p halocast-models -- [b8|b1] [fwd|fwdbwd|train ...]`. Environment: `BUDGET` seconds a case (4), `RT=1` asks
+//! `cargo bench -p halocast-models -- [b8|b1] [fwd|fwdbwd|train|candle ...]`. Environment: `BUDGET` seconds a case (4), `RT=1` asks
 //! for real-time scheduling of the timed loops.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, missing_docs)]
 
@@ -19,7 +19,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let wanted = |name: &str| arguments.iter().any(|a| a == name);
-    let all = |names: [&str; 3]| !names.iter().any(|n| wanted(n));
+    let all = |names: [&str; 3]| !wanted("candle") && !names.iter().any(|n| wanted(n));
     let parameters = Parameters::new(1, &Device::Cpu);
     let network = UNet::new(&UNetConfig::default(), parameters.builder()).unwrap();
     println!("# {} parameters", parameters.count());
@@ -50,6 +50,13 @@ fn main() {
         };
         if wanted("fwdbwd") || all(names) {
             run(&format!("unet_b{batch}_fwdbwd"), || drop(gradients()));
+        }
+        if wanted("candle") {
+            // The same gradients through Candle's own graph: what the tape saves.
+            run(&format!("unet_b{batch}_fwdbwd@candle"), || {
+                let loss = mse_loss(&network.forward(&x, &t, None).unwrap(), &noise).unwrap();
+                drop(loss.backward().unwrap());
+            });
         }
         if wanted("train") || all(names) {
             let mut cfg = AdamCfg { lr: 2e-4, ..Default::default() };
