@@ -15,6 +15,7 @@
 //! * [`group_norm`] with a fused [`Activation`]; [`silu`], [`gelu`]
 //! * [`attention`], [`linear_attention`], [`linear_attention_map`]; [`linear`]
 //! * [`add_channel`], [`concat_channels`], [`upsample_nearest2x`]
+//! * [`selective_scan`], [`causal_conv1d`]: the sequence operations of Mamba
 //! * [`huber_loss`], [`mse_loss`]
 //! * [`AdamState`], [`adam_step`]: the optimiser with a moving average, in place
 //! * [`nn`]: layers with PyTorch's parameter names, shapes and initial values
@@ -65,6 +66,7 @@
 mod adam;
 mod attention;
 mod autograd;
+mod causal;
 mod channels;
 mod conv;
 mod error;
@@ -76,11 +78,13 @@ pub mod nn;
 mod norm;
 mod pointwise;
 pub mod reference;
+mod scan;
 mod simd;
 
 pub use adam::{AdamCfg, AdamState, adam_step};
 pub use attention::{attention, linear_attention, linear_attention_map};
 pub use autograd::{Tape, checkpoint, no_grad, record};
+pub use causal::causal_conv1d;
 pub use channels::{add_channel, concat_channels, upsample_nearest2x};
 pub use conv::{Conv2dSpec, PadMode, conv_transpose2d, conv2d};
 pub use error::{Error, Result};
@@ -88,4 +92,5 @@ pub use linear::linear;
 pub use loss::{huber_loss, mse_loss};
 pub use norm::{Activation, group_norm};
 pub use pointwise::{gelu, silu};
+pub use scan::{ScanOptions, selective_scan};
 pub use simd::{Level, with_level};

@@ -7,7 +7,10 @@
 //! Only operations whose gradients Candle 0.11 has right are used: its nearest-neighbour upsampling overwrites
 //! gradients, and its fused softmax and layer norm have none.
 
+mod scan;
+
 use candle_core::{D, DType, Tensor};
+pub use scan::{causal_conv1d, selective_scan};
 
 use crate::conv::{Conv2dSpec, Geometry, PadMode};
 use crate::norm::Activation;
