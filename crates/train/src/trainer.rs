@@ -143,12 +143,12 @@ impl<'a> Trainer<'a> {
             learning_rate: self.config.learning_rate_at(step),
         };
         for phase in 0..self.model.phases() {
-            let loss = self.model.loss(phase, batch, rng)?;
+            let (loss, tape) = halocast_kernels::record(|| self.model.loss(phase, batch, rng))?;
             let value = loss.total.to_scalar::<f32>()?;
             if !value.is_finite() {
                 return Err(Error::Diverged { step, loss: value });
             }
-            let gradients = loss.total.backward()?;
+            let gradients = tape.backward(&loss.total)?;
             record.gradient_norm = self.optimizer.step(&gradients, &self.config, step)?;
             record.loss += value;
         }
