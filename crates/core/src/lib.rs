@@ -43,6 +43,7 @@ mod particles;
 mod periodic;
 mod progress;
 mod rng;
+mod shard;
 mod units;
 
 pub use cosmology::{Cosmology, GRAVITATIONAL_CONSTANT, RHO_CRITICAL, SPEED_OF_LIGHT};
@@ -55,4 +56,5 @@ pub use particles::{Field, FieldValues, Header, ParticleSet, Snapshot, Species};
 pub use periodic::PeriodicBox;
 pub use progress::Progress;
 pub use rng::{Rng, RngState};
+pub use shard::Shard;
 pub use units::Unit;

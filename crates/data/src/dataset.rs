@@ -203,7 +203,7 @@ impl Dataset for MapDataset {
             got: shape.to_vec(),
         })?;
         let parameters = self.parameters.as_ref().map(|p| p.select(Axis(0), &rows));
-        Ok(Batch { fields, parameters })
+        Ok(Batch::new(fields, parameters))
     }
 }
 

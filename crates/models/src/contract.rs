@@ -109,7 +109,11 @@ pub trait Trainable {
         1
     }
 
-    /// The loss of a phase on a batch; all randomness comes from `rng`.
+    /// The loss of a phase on a batch, a mean over its examples; all randomness comes from `rng`.
+    ///
+    /// When ranks share the batch of a step, each calls this with its part and a generator in the same state. Draws for
+    /// one example come from [`halocast_core::Shard::generators`] of `batch.shard`, draws for the whole batch from `rng`
+    /// itself, so that the mean of the parts' losses, weighted by their examples, is the loss of the whole batch.
     ///
     /// # Errors
     /// When the batch does not fit the model, or a tensor operation fails.

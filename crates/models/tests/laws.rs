@@ -3,14 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // a helper of a test fails as the test does
 
 use candle_core::{Device, Tensor};
-use halocast_core::{Batch, Rng};
+use halocast_core::{Batch, Rng, Shard};
 use halocast_kernels::PadMode;
 use halocast_models::diffusion::{Ddpm, DdpmConfig, LossKind, Objective, Sampler, Schedule, TimeSampling};
 use halocast_models::unet::{Attention, UNetConfig};
 use halocast_models::{
     CheckpointHeader, Model, ModelConfig, SampleOptions, load_checkpoint, save_checkpoint,
 };
-use ndarray::ArrayD;
+use ndarray::{ArrayD, Axis};
 
 fn zoo() -> Vec<(&'static str, ModelConfig)> {
     let unet =
@@ -45,7 +45,7 @@ fn zoo() -> Vec<(&'static str, ModelConfig)> {
 fn batch(model: &Model, n: usize, seed: u64) -> Batch {
     let shape: Vec<usize> = std::iter::once(n).chain(model.generative().event_shape()).collect();
     let values = Rng::new(seed).normals(shape.iter().product());
-    Batch { fields: ArrayD::from_shape_vec(shape, values).unwrap(), parameters: None }
+    Batch::new(ArrayD::from_shape_vec(shape, values).unwrap(), None)
 }
 
 fn loss(model: &Model, batch: &Batch, seed: u64) -> Tensor {
@@ -151,10 +151,30 @@ fn circular_padding_commutes_with_periodic_shifts() {
 }
 
 #[test]
+fn the_loss_of_a_batch_is_that_of_its_parts() {
+    for (name, config) in zoo() {
+        let model = config.build(1, &Device::Cpu).unwrap();
+        let whole = batch(&model, 8, 2);
+        let at_once = f64::from(loss(&model, &whole, 3).to_scalar::<f32>().unwrap());
+        for ranks in [2, 3, 4] {
+            let mean: f64 = (0..ranks)
+                .map(|rank| {
+                    let shard = Shard::of_rank(rank, ranks, 8);
+                    let fields = whole.fields.slice_axis(Axis(0), shard.range().into()).to_owned();
+                    let part = Batch { fields, parameters: None, shard };
+                    shard.weight() * f64::from(loss(&model, &part, 3).to_scalar::<f32>().unwrap())
+                })
+                .sum();
+            assert!((mean - at_once).abs() < 1e-5 * at_once.abs(), "{name}, {ranks} parts: {mean} {at_once}");
+        }
+    }
+}
+
+#[test]
 fn a_wrong_shape_and_a_wrong_condition_are_named() {
     for (name, config) in zoo() {
         let model = config.build(1, &Device::Cpu).unwrap();
-        let odd = Batch { fields: ArrayD::zeros(vec![1, 1, 7, 7]), parameters: None };
+        let odd = Batch::new(ArrayD::zeros(vec![1, 1, 7, 7]), None);
         let message = model.trainable().loss(0, &odd, &mut Rng::new(1)).unwrap_err().to_string();
         assert!(message.contains("[1, 1, 7, 7]"), "{name}: {message}");
         let vector = Tensor::zeros((2, 6), candle_core::DType::F32, &Device::Cpu).unwrap();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use halocast_core::{Dataset, Rng};
+use halocast_core::{Dataset, Rng, Shard};
 use halocast_models::{CheckpointHeader, ModelConfig, Trainable, load_checkpoint, save_checkpoint};
 use serde::{Deserialize, Serialize};
 
@@ -121,7 +121,7 @@ impl<'a> Trainer<'a> {
             let step = self.step + 1;
             let mut rng = steps.split(step);
             let indices = order.batch(self.step, self.config.batch);
-            let batch = self.dataset.batch(&indices, &mut rng)?;
+            let batch = Shard::whole(indices.len()).batch(self.dataset, &indices, &mut rng)?;
             let record = self.train_step(step, &batch, &mut rng)?;
             log.push(&record)?;
             self.step = step;

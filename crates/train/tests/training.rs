@@ -38,7 +38,7 @@ impl Dataset for Waves {
 
     fn batch(&self, indices: &[usize], rng: &mut Rng) -> Result<Batch> {
         let sign = if rng.uniform() < 0.5 { -1.0 } else { 1.0 };
-        Ok(Batch { fields: self.0.select(Axis(0), indices) * sign, parameters: None })
+        Ok(Batch::new(self.0.select(Axis(0), indices) * sign, None))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use halocast_core::{Batch, Rng};
+use halocast_core::{Batch, Rng, Shard};
 use serde::{Deserialize, Serialize};
 
 use super::{LossKind, Objective, Schedule, sample, sigma_of};
@@ -167,14 +167,15 @@ impl Ddpm {
         Error::Config { model: "DDPM", field: "time".into(), expected, got: t.to_string() }
     }
 
-    fn draw_times(&self, n: usize, rng: &mut Rng) -> Vec<usize> {
+    fn draw_times(&self, shard: Shard, rng: &mut Rng) -> Vec<usize> {
         let total = self.config.timesteps;
         match self.config.times {
-            TimeSampling::Uniform => (0..n).map(|_| rng.below(total)).collect(),
+            TimeSampling::Uniform => shard.generators(rng).iter_mut().map(|rng| rng.below(total)).collect(),
             TimeSampling::Stratified => {
                 let offset = rng.uniform();
-                let at = |i: usize| ((offset + i as f64 / n as f64).fract() * total as f64) as usize;
-                (0..n).map(|i| at(i).min(total - 1)).collect()
+                let at =
+                    |i: usize| ((offset + i as f64 / shard.total as f64).fract() * total as f64) as usize;
+                shard.range().map(|i| at(i).min(total - 1)).collect()
             }
         }
     }
@@ -239,7 +240,7 @@ impl Trainable for Ddpm {
     fn loss(&self, _phase: usize, batch: &Batch, rng: &mut Rng) -> Result<Loss> {
         let shape = batch.fields.shape().to_vec();
         let event = Denoiser::event_shape(self);
-        if shape.len() != 4 || shape[1..] != event[..] || shape[0] == 0 {
+        if shape.len() != 4 || shape[1..] != event[..] || shape[0] == 0 || shape[0] != batch.shard.len {
             return Err(Error::Shape {
                 operation: "DDPM loss",
                 what: "batch".into(),
@@ -249,8 +250,9 @@ impl Trainable for Ddpm {
         }
         let values: Vec<f32> = batch.fields.iter().copied().collect();
         let x0 = Tensor::from_vec(values, shape.as_slice(), &self.device)?;
-        let t = self.draw_times(shape[0], rng);
-        let noise = Tensor::from_vec(rng.normals(x0.elem_count()), shape.as_slice(), &self.device)?;
+        let t = self.draw_times(batch.shard, rng);
+        let noise = batch.shard.normals(rng, event.iter().product());
+        let noise = Tensor::from_vec(noise, shape.as_slice(), &self.device)?;
         let cond = match (&batch.parameters, self.config.unet.parameters) {
             (Some(p), n) if n > 0 => {
                 let values: Vec<f32> = p.iter().copied().collect();
