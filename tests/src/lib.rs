@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout)]
 
 mod program;
+pub mod zoo;
 
 pub use program::{program, requires_one_clear_line, run};
 

@@ -95,7 +95,7 @@ impl Linear {
 
     fn backward_input(&self, dy: &[f32], w: &[f32]) -> Vec<f32> {
         let Self { inputs, outputs, .. } = *self;
-        let rows = if outputs == 0 { 0 } else { dy.len() / outputs };
+        let rows = dy.len().checked_div(outputs).unwrap_or(0);
         let mut dx = Output::new(rows * inputs);
         let out = dx.shared();
         (0..rows.div_ceil(ROWS)).into_par_iter().for_each(|task| {

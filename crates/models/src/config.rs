@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
 use crate::diffusion::{Ddpm, DdpmConfig};
+use crate::{Parameters, Result};
 
 /// The configuration of any model, tagged by its name.
 ///
@@ -38,8 +38,16 @@ impl ModelConfig {
     /// # Errors
     /// When the configuration is not usable.
     pub fn build(&self, seed: u64, device: &Device) -> Result<Model> {
+        self.build_with(Parameters::new(seed, device))
+    }
+
+    /// The model on its own set of fresh parameters, of their float type and device.
+    ///
+    /// # Errors
+    /// When the configuration is not usable.
+    pub fn build_with(&self, parameters: Parameters) -> Result<Model> {
         Ok(match self {
-            Self::Ddpm(config) => Model::Ddpm(Ddpm::new(config, seed, device)?),
+            Self::Ddpm(config) => Model::Ddpm(Ddpm::with_parameters(config, parameters)?),
         })
     }
 

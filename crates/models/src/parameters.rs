@@ -28,19 +28,36 @@ use crate::{Error, Result};
 pub struct Parameters {
     inner: Arc<Mutex<BTreeMap<String, Var>>>,
     rng: Rng,
+    dtype: DType,
     device: Device,
 }
 
 impl Parameters {
-    /// An empty set whose variables will be drawn from `seed`.
+    /// An empty set whose variables will be drawn from `seed`, in single precision.
     pub fn new(seed: u64, device: &Device) -> Self {
+        Self::with_dtype(seed, DType::F32, device)
+    }
+
+    /// As [`Parameters::new`], of another float type: the same values in double precision are for checking gradients,
+    /// on the layers' slow reference path.
+    pub fn with_dtype(seed: u64, dtype: DType, device: &Device) -> Self {
         let rng = Rng::new(seed).split_named("parameters");
-        Self { inner: Arc::default(), rng, device: device.clone() }
+        Self { inner: Arc::default(), rng, dtype, device: device.clone() }
+    }
+
+    /// The float type of the variables, and of what a model computes with them.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The device of the variables.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     /// The builder that layers take.
     pub fn builder(&self) -> VarBuilder<'static> {
-        VarBuilder::from_backend(Box::new(self.clone()), DType::F32, self.device.clone())
+        VarBuilder::from_backend(Box::new(self.clone()), self.dtype, self.device.clone())
     }
 
     /// All variables, sorted by name.
@@ -82,7 +99,7 @@ impl Parameters {
                     got: tensor.dims().to_vec(),
                 });
             }
-            var.set(&tensor.to_dtype(DType::F32)?.to_device(&self.device)?)?;
+            var.set(&tensor.to_dtype(self.dtype)?.to_device(&self.device)?)?;
         }
         Ok(())
     }

@@ -68,7 +68,6 @@ pub struct Ddpm {
     config: DdpmConfig,
     network: UNet,
     parameters: Parameters,
-    device: Device,
     alphas_bar: Vec<f64>,
     sigmas: Vec<f64>,
 }
@@ -79,8 +78,15 @@ impl Ddpm {
     /// # Errors
     /// [`Error::Config`] when the configuration is not usable.
     pub fn new(config: &DdpmConfig, seed: u64, device: &Device) -> Result<Self> {
-        let parameters = Parameters::new(seed, device);
-        Self::build(config, parameters.builder(), parameters, device)
+        Self::with_parameters(config, Parameters::new(seed, device))
+    }
+
+    /// A model on its own set of fresh parameters, of their float type and device.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the configuration is not usable.
+    pub fn with_parameters(config: &DdpmConfig, parameters: Parameters) -> Result<Self> {
+        Self::build(config, parameters.builder(), parameters)
     }
 
     /// A model to sample from, on given parameters; it records nothing for gradients.
@@ -89,10 +95,10 @@ impl Ddpm {
     /// When the configuration is not usable or a parameter is absent or of another shape.
     pub fn frozen(config: &DdpmConfig, tensors: HashMap<String, Tensor>, device: &Device) -> Result<Self> {
         let builder = VarBuilder::from_tensors(tensors, DType::F32, device);
-        Self::build(config, builder, Parameters::new(0, device), device)
+        Self::build(config, builder, Parameters::new(0, device))
     }
 
-    fn build(config: &DdpmConfig, vb: VarBuilder, parameters: Parameters, device: &Device) -> Result<Self> {
+    fn build(config: &DdpmConfig, vb: VarBuilder, parameters: Parameters) -> Result<Self> {
         let multiple = config.unet.side_multiple();
         let checks = [
             ("timesteps", config.timesteps > 0, "at least 1".to_owned(), config.timesteps.to_string()),
@@ -119,7 +125,7 @@ impl Ddpm {
         }
         let sigmas = alphas_bar.iter().copied().map(sigma_of).collect();
         let network = UNet::new(&config.unet, vb)?;
-        Ok(Self { config: config.clone(), network, parameters, device: device.clone(), alphas_bar, sigmas })
+        Ok(Self { config: config.clone(), network, parameters, alphas_bar, sigmas })
     }
 
     /// The configuration.
@@ -150,7 +156,7 @@ impl Ddpm {
         let mix = |weights: &dyn Fn(f64) -> (f64, f64)| -> Result<Tensor> {
             let column = |f: &dyn Fn(f64) -> f64| {
                 let values: Vec<f32> = bars.iter().map(|&a| f(a) as f32).collect();
-                Tensor::from_vec(values, (bars.len(), 1, 1, 1), x0.device())
+                Tensor::from_vec(values, (bars.len(), 1, 1, 1), x0.device())?.to_dtype(x0.dtype())
             };
             let (a, b) = (column(&|a| weights(a).0)?, column(&|a| weights(a).1)?);
             Ok((x0.broadcast_mul(&a)? + noise.broadcast_mul(&b)?)?)
@@ -187,7 +193,7 @@ impl Denoiser for Ddpm {
     }
 
     fn device(&self) -> &Device {
-        &self.device
+        self.parameters.device()
     }
 
     fn sigmas(&self) -> &[f64] {
@@ -196,12 +202,12 @@ impl Denoiser for Ddpm {
 
     fn denoise(&self, x: &Tensor, index: usize, cond: Option<&Cond>) -> Result<Tensor> {
         let Some(&alpha_bar) = self.alphas_bar.get(index) else { return Err(self.no_such_time(index)) };
-        let x_t = (x * alpha_bar.sqrt())?;
+        let x_t = (x.to_dtype(self.parameters.dtype())? * alpha_bar.sqrt())?;
         let times = vec![index as f64; x.dims().first().copied().unwrap_or(0)];
         let parameters = self.condition().vector("DDPM", cond)?;
         let prediction = self.network.forward(&x_t, &times, parameters)?;
         let (of_x, of_prediction) = self.config.objective.data(alpha_bar);
-        Ok(((x_t * of_x)? + (prediction * of_prediction)?)?)
+        Ok(((x_t * of_x)? + (prediction * of_prediction)?)?.to_dtype(x.dtype())?)
     }
 }
 
@@ -234,7 +240,7 @@ impl Trainable for Ddpm {
     }
 
     fn device(&self) -> &Device {
-        &self.device
+        self.parameters.device()
     }
 
     fn loss(&self, _phase: usize, batch: &Batch, rng: &mut Rng) -> Result<Loss> {
@@ -248,20 +254,18 @@ impl Trainable for Ddpm {
                 got: shape,
             });
         }
-        let values: Vec<f32> = batch.fields.iter().copied().collect();
-        let x0 = Tensor::from_vec(values, shape.as_slice(), &self.device)?;
+        let tensor = |values: Vec<f32>, shape: &[usize]| {
+            Tensor::from_vec(values, shape, self.parameters.device())?.to_dtype(self.parameters.dtype())
+        };
+        let x0 = tensor(batch.fields.iter().copied().collect(), &shape)?;
         let t = self.draw_times(batch.shard, rng);
-        let noise = batch.shard.normals(rng, event.iter().product());
-        let noise = Tensor::from_vec(noise, shape.as_slice(), &self.device)?;
+        let noise = tensor(batch.shard.normals(rng, event.iter().product()), &shape)?;
         let cond = match (&batch.parameters, self.config.unet.parameters) {
-            (Some(p), n) if n > 0 => {
-                let values: Vec<f32> = p.iter().copied().collect();
-                Some(Tensor::from_vec(values, (p.nrows(), p.ncols()), &self.device)?)
-            }
+            (Some(p), n) if n > 0 => Some(tensor(p.iter().copied().collect(), p.shape())?),
             _ => None,
         };
         let total = self.loss_at(&x0, &noise, &t, cond.as_ref())?;
-        let value = total.to_scalar::<f32>()?;
+        let value = total.to_dtype(DType::F32)?.to_scalar::<f32>()?;
         Ok(Loss { total, parts: vec![("loss", value)] })
     }
 }

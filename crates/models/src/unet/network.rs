@@ -1,6 +1,6 @@
 //! The network itself.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use candle_nn::VarBuilder;
 use halocast_kernels::nn::{Conv2d, ConvTranspose2d, Linear};
 use halocast_kernels::{Conv2dSpec, PadMode, concat_channels, gelu, silu};
@@ -130,7 +130,7 @@ impl UNet {
                 got: shape,
             });
         }
-        let time = self.time.forward(t, parameters, x.device())?;
+        let time = self.time.forward(t, parameters, x)?;
         let mut skips = Vec::new();
         let mut x = x.clone();
         for level in &self.downs {
@@ -191,8 +191,8 @@ impl TimeEmbedding {
         })
     }
 
-    /// SiLU of the embedding, as every block takes it.
-    fn forward(&self, t: &[f64], parameters: Option<&Tensor>, device: &Device) -> Result<Tensor> {
+    /// SiLU of the embedding, as every block takes it, of the float type and device of `x`.
+    fn forward(&self, t: &[f64], parameters: Option<&Tensor>, x: &Tensor) -> Result<Tensor> {
         let half = self.dim / 2;
         let rate = -(10_000f64.ln()) / (half as f64 - 1.0).max(1.0);
         let mut values = Vec::with_capacity(t.len() * self.dim);
@@ -201,7 +201,7 @@ impl TimeEmbedding {
             values.extend(phases.clone().map(|p| p.sin() as f32));
             values.extend(phases.map(|p| p.cos() as f32));
         }
-        let sinusoids = Tensor::from_vec(values, (t.len(), self.dim), device)?;
+        let sinusoids = Tensor::from_vec(values, (t.len(), self.dim), x.device())?.to_dtype(x.dtype())?;
         let mut embedding = self.second.forward(&gelu(&self.first.forward(&sinusoids)?)?)?;
         match (&self.parameters, parameters) {
             (Some(layer), Some(p)) => embedding = (embedding + layer.forward(p)?)?,

@@ -1,0 +1,88 @@
+//! Every model of the registry in a size that a law can be checked on: one line a model.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result};
+use halocast::core::{Batch, Rng};
+use halocast::kernels::PadMode;
+use halocast::models::diffusion::{DdpmConfig, LossKind, Objective, Schedule, TimeSampling};
+use halocast::models::unet::{Attention, UNetConfig};
+use halocast::models::{CondSpec, Model, ModelConfig};
+use ndarray::{Array2, ArrayD};
+
+/// The name of each case and its model.
+pub fn zoo() -> Vec<(&'static str, ModelConfig)> {
+    vec![
+        ("ddpm: noise, Huber, attention everywhere", ddpm(|_| {})),
+        (
+            "ddpm: data, squares, attention in the middle, circular",
+            ddpm(|c| {
+                (c.objective, c.loss) = (Objective::Data, LossKind::L2);
+                (c.unet.attention, c.unet.padding) = (Attention::Middle, PadMode::Circular);
+            }),
+        ),
+        (
+            "ddpm: velocity, absolute values, no attention, two channels",
+            ddpm(|c| {
+                (c.objective, c.loss) = (Objective::Velocity, LossKind::L1);
+                (c.unet.attention, c.unet.channels) = (Attention::Nowhere, 2);
+            }),
+        ),
+        (
+            "ddpm: six parameters, circular, cosine, stratified, not square",
+            ddpm(|c| {
+                (c.unet.parameters, c.unet.padding, c.size) = (6, PadMode::Circular, [8, 12]);
+                (c.schedule, c.times) = (Schedule::Cosine, TimeSampling::Stratified);
+            }),
+        ),
+        (
+            "ddpm: three levels, one head, one group",
+            ddpm(|c| {
+                c.unet.dim_mults = vec![1, 2, 3];
+                (c.unet.heads, c.unet.groups) = (1, 1);
+            }),
+        ),
+    ]
+}
+
+fn ddpm(change: impl Fn(&mut DdpmConfig)) -> ModelConfig {
+    let unet =
+        UNetConfig { dim: 8, dim_mults: vec![1, 2], groups: 4, heads: 2, dim_head: 4, ..Default::default() };
+    let mut config = DdpmConfig { unet, size: [8, 8], timesteps: 20, ..Default::default() };
+    change(&mut config);
+    ModelConfig::Ddpm(config)
+}
+
+/// A batch of standard normal numbers that fits a model.
+///
+/// # Errors
+/// When the model is conditioned on something that a batch does not hold.
+pub fn batch(model: &Model, examples: usize, rng: &mut Rng) -> Result<Batch> {
+    let model = model.generative();
+    let shape: Vec<usize> = std::iter::once(examples).chain(model.event_shape()).collect();
+    let fields = ArrayD::from_shape_vec(shape.clone(), rng.normals(shape.iter().product()))?;
+    let parameters = match model.condition() {
+        CondSpec::None => None,
+        CondSpec::Vector(n) => Some(Array2::from_shape_vec((examples, n), rng.normals(examples * n))?),
+        other => anyhow::bail!("a batch does not hold a condition {other:?}"),
+    };
+    Ok(Batch { fields, parameters })
+}
+
+/// The tag of a configuration.
+///
+/// # Errors
+/// When it has none.
+pub fn tag(config: &ModelConfig) -> Result<String> {
+    let tagged = serde_json::to_value(config)?;
+    Ok(tagged["model"].as_str().context("a configuration without the tag `model`")?.to_owned())
+}
+
+/// The tags of all models of the registry: it names them itself when asked for one that it does not have.
+pub fn registered() -> BTreeSet<String> {
+    let unknown = serde_json::json!({ "model": "?" });
+    let told =
+        serde_json::from_value::<ModelConfig>(unknown).err().map(|e| e.to_string()).unwrap_or_default();
+    let (_, known) = told.split_once("expected").unwrap_or_default();
+    known.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
