@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
-use halocast::core::{Batch, Rng};
+use halocast::core::{Batch, Rng, Shard};
 use halocast::kernels::PadMode;
 use halocast::models::diffusion::{DdpmConfig, LossKind, Objective, Schedule, TimeSampling};
 use halocast::models::unet::{Attention, UNetConfig};
@@ -66,7 +66,7 @@ pub fn batch(model: &Model, examples: usize, rng: &mut Rng) -> Result<Batch> {
         CondSpec::Vector(n) => Some(Array2::from_shape_vec((examples, n), rng.normals(examples * n))?),
         other => anyhow::bail!("a batch does not hold a condition {other:?}"),
     };
-    Ok(Batch { fields, parameters })
+    Ok(Batch { fields, parameters, shard: Shard::whole(examples) })
 }
 
 /// The tag of a configuration.
