@@ -10,6 +10,7 @@
 //! * [`Map`], [`Cube`], [`Cloud`]: what models see. Images are `[y, x]`, cubes `[x, y, z]`;
 //!   [`image_from_xy`] is the one place where the order changes.
 //! * [`Rng`]: a counter-based generator that can be split, saved and resumed.
+//! * [`stream`]: the random numbers of whole blocks of its stream.
 //! * [`Dataset`], [`Batch`], [`Metric`]: where training meets data and statistics.
 //! * [`fft`]: real Fourier transforms in two and three dimensions.
 //! * [`write_whole`]: files that are written whole or not at all.
@@ -44,6 +45,7 @@ mod periodic;
 mod progress;
 mod rng;
 mod shard;
+pub mod stream;
 mod units;
 
 pub use cosmology::{Cosmology, GRAVITATIONAL_CONSTANT, RHO_CRITICAL, SPEED_OF_LIGHT};

@@ -10,14 +10,19 @@ mod common;
 #[path = "../src/simd/mod.rs"]
 mod simd;
 
-use candle_core::{Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 use common::{Bench, backward, random, var};
-use halocast_kernels::{ScanOptions, selective_scan};
+use halocast_core::Rng;
+use halocast_kernels::{
+    Activation, FourierNorm, ScanOptions, causal_conv1d, index_select, irfft, random_normal, random_uniform,
+    rfft, scatter_add, selective_scan,
+};
 use rayon::prelude::*;
 
 fn main() {
     let bench = Bench::from_environment();
     sequences(&bench);
+    others(&bench);
 }
 
 fn sequences(bench: &Bench) {
@@ -55,4 +60,26 @@ simd::multiversion! {
         }
         std::hint::black_box(&x);
     }
+}
+
+fn others(bench: &Bench) {
+    let mut rng = Rng::new(1);
+    bench.run("randn_2M", || drop(random_normal((8, 64, 64, 64), &mut rng, &Device::Cpu).unwrap()));
+    bench.run("rand_2M", || drop(random_uniform((8, 64, 64, 64), &mut rng, &Device::Cpu).unwrap()));
+    let mut numbers = vec![0.0; 8 * 64 * 64 * 64];
+    bench.run("core_fill_normal_2M", || rng.fill_normal(&mut numbers));
+    let norm = FourierNorm::Backward;
+    for (name, n, batch) in [("fft2_64x64_b64", 64, 64), ("fft2_256_b8", 256, 8)] {
+        let z = random(&[batch, n, n]);
+        bench.run(name, || drop(irfft(&rfft(&z, 2, norm).unwrap(), n, 2, norm).unwrap()));
+    }
+    let z = random(&[64, 64, 64]);
+    bench.run("fft3_64", || drop(irfft(&rfft(&z, 3, norm).unwrap(), 64, 3, norm).unwrap()));
+    let (x, source) = (var(&[4096, 64]), var(&[65_536, 64]));
+    let indices: Vec<u32> = (0..65_536u32).map(|i| i.wrapping_mul(2_654_435_761) >> 20).collect();
+    let indices = Tensor::new(indices, &Device::Cpu).unwrap();
+    bench.run("index_select_fwdbwd", || backward(index_select(&x, &indices, 0).unwrap()));
+    bench.run("scatter_add_fwdbwd", || backward(scatter_add(&x, &indices, &source, 0).unwrap()));
+    let (x, w, b) = (var(&[8, 384, 256]), var(&[384, 4]), var(&[384]));
+    bench.run("causal_conv_fwdbwd", || backward(causal_conv1d(&x, &w, Some(&b), Activation::Silu).unwrap()));
 }

@@ -16,6 +16,8 @@
 //! * [`attention`], [`linear_attention`], [`linear_attention_map`]; [`linear`]
 //! * [`add_channel`], [`concat_channels`], [`upsample_nearest2x`]
 //! * [`selective_scan`], [`causal_conv1d`]: the sequence operations of Mamba
+//! * [`rfft`], [`irfft`], [`fft`], [`ifft`] over one to three axes; [`random_normal`], [`random_uniform`]
+//! * [`index_select`], [`gather_rows`], [`scatter_add`]
 //! * [`huber_loss`], [`mse_loss`]
 //! * [`AdamState`], [`adam_step`]: the optimiser with a moving average, in place
 //! * [`nn`]: layers with PyTorch's parameter names, shapes and initial values
@@ -70,6 +72,8 @@ mod causal;
 mod channels;
 mod conv;
 mod error;
+mod fourier;
+mod gather;
 mod gemm;
 mod linear;
 mod loss;
@@ -77,6 +81,7 @@ mod memory;
 pub mod nn;
 mod norm;
 mod pointwise;
+mod random;
 pub mod reference;
 mod scan;
 mod simd;
@@ -88,9 +93,12 @@ pub use causal::causal_conv1d;
 pub use channels::{add_channel, concat_channels, upsample_nearest2x};
 pub use conv::{Conv2dSpec, PadMode, conv_transpose2d, conv2d};
 pub use error::{Error, Result};
+pub use fourier::{FourierNorm, fft, ifft, irfft, rfft};
+pub use gather::{gather_rows, index_select, scatter_add};
 pub use linear::linear;
 pub use loss::{huber_loss, mse_loss};
 pub use norm::{Activation, group_norm};
 pub use pointwise::{gelu, silu};
+pub use random::{random_normal, random_uniform};
 pub use scan::{ScanOptions, selective_scan};
 pub use simd::{Level, with_level};

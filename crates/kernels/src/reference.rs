@@ -7,9 +7,13 @@
 //! Only operations whose gradients Candle 0.11 has right are used: its nearest-neighbour upsampling overwrites
 //! gradients, and its fused softmax and layer norm have none.
 
+mod fourier;
+mod gather;
 mod scan;
 
 use candle_core::{D, DType, Tensor};
+pub use fourier::{fft, irfft, rfft};
+pub use gather::{gather_rows, index_select, scatter_add};
 pub use scan::{causal_conv1d, selective_scan};
 
 use crate::conv::{Conv2dSpec, Geometry, PadMode};
