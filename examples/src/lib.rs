@@ -1,5 +1,6 @@
 //! What the programs of halocast share: bars and tables, charts, pictures, reports. Plotting lives here and nowhere else.
 
+pub mod benchmark;
 pub mod chart;
 pub mod console;
 pub mod judge;

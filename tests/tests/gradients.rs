@@ -1,8 +1,9 @@
 //! No silent gradient fault: every parameter of every model of the registry has a gradient, and it is the right one.
 //!
-//! What the true gradient is, central differences of the loss in double precision say. The models compute in double precision on the plain reference operations, whose own gradient must
-//! agree with the differences; the fast operations in single precision must agree with that one element by element, once
-//! through Candle's `backward` and once through the tape.
+//! What the true gradient is, central differences of the loss in double precision say. The models compute in double
+//! precision on the plain reference operations, whose own gradient must agree with the differences; the fast operations
+//! in single precision must agree with that one element by element, once through Candle's `backward` and once through
+//! the tape.
 
 use std::collections::BTreeSet;
 
