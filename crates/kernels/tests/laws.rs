@@ -82,14 +82,14 @@ fn periodic_convolution_commutes_with_shifts() {
     let spec = Conv2dSpec { stride: 1, padding: 1, pad_mode: PadMode::Circular };
     let y = conv2d(&x, &w, None, spec).unwrap();
     assert!(distance(&conv2d(&roll(&x, 3), &w, None, spec).unwrap(), &roll(&y, 3)) < 1e-5);
-    // Down and up by two: a shift by an even number of fine pixels.
+    // Down and up by two: a shift by an even number of fine pixels. (The tiles of Winograd's algorithm lie elsewhere.)
     let w = random(2, &[16, 16, 4, 4]);
     let spec = Conv2dSpec { stride: 2, ..spec };
     let y = conv2d(&x, &w, None, spec).unwrap();
-    assert!(distance(&conv2d(&roll(&x, 2), &w, None, spec).unwrap(), &roll(&y, 1)) < 1e-6);
+    assert!(distance(&conv2d(&roll(&x, 2), &w, None, spec).unwrap(), &roll(&y, 1)) < 1e-5);
     let y = conv_transpose2d(&x, &w, None, spec).unwrap();
     assert_eq!(y.dims(), [2, 16, 48, 40]);
-    assert!(distance(&conv_transpose2d(&roll(&x, 1), &w, None, spec).unwrap(), &roll(&y, 2)) < 1e-6);
+    assert!(distance(&conv_transpose2d(&roll(&x, 1), &w, None, spec).unwrap(), &roll(&y, 2)) < 1e-5);
 }
 
 #[test]

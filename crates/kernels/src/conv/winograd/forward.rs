@@ -7,6 +7,7 @@ use super::product::{Operands, strip as product};
 use super::tiles::{OutPlanes, Planes, Points, pixels, transform_inputs, transform_outputs};
 use super::transform::SIDE;
 use super::weights::{Use, transform_filters};
+use super::zeros::Zeros;
 use super::{POINTS, SKEW};
 use crate::conv::PadMode;
 use crate::memory::{Output, Shared, with_scratch};
@@ -30,6 +31,8 @@ pub(super) struct Problem {
     pub(super) ow: usize,
     pub(super) padding: usize,
     pub(super) mode: PadMode,
+    /// Where the filters are known to vanish.
+    pub(super) zeros: Zeros,
 }
 
 /// Convolves `x [n, inputs, h, w]` to `[n, outputs, oh, ow]`.
@@ -168,11 +171,19 @@ impl Job<'_> {
         let in_panel = (vectors - 2 * panel).min(2);
         let width = in_panel * S::LANES;
         let start = panel * 2 * S::LANES * POINTS * inputs + point * inputs * width;
-        // SAFETY: `u` holds the panels one after another; the rest is the caller's promise.
-        unsafe {
-            let b = self.u.as_ptr().add(start);
-            let o = Operands { a: v, a_row: v_row, a_step: 1, b, b_step: width, c: m, c_row: m_row };
-            product::<S>(o, rows, in_panel, inputs, false);
+        let first = panel * 2 * S::LANES;
+        for (i, (k, depth)) in self.p.zeros.runs(point, inputs, first..first + width).into_iter().enumerate()
+        {
+            if i > 0 && depth == 0 {
+                break;
+            }
+            // SAFETY: `u` holds the panels one after another; the rest is the caller's promise.
+            unsafe {
+                let b = self.u.as_ptr().add(start + k * width);
+                let o =
+                    Operands { a: v.add(k), a_row: v_row, a_step: 1, b, b_step: width, c: m, c_row: m_row };
+                product::<S>(o, rows, in_panel, depth, i > 0);
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Convolution with a 3x3 kernel and stride 1 by Winograd's algorithm F(4x4, 3x3): 2.25 multiplications an output and
+//! Convolution with a 3x3 kernel and stride 1 (and with one of 3 to 6 pixels and stride 2, see [`strided`]) by Winograd's algorithm F(4x4, 3x3): 2.25 multiplications an output and
 //! channel instead of 9, at about a digit of precision.
 //!
 //! The map is cut into tiles of 4x4 outputs. Each tile's 6x6 inputs become 36 values ("points"), each point is a
@@ -14,13 +14,16 @@
 mod forward;
 mod plan;
 mod product;
+mod strided;
 mod tiles;
 mod transform;
 mod weight_gradient;
 mod weights;
+mod zeros;
 
 use forward::Problem;
 use weights::Use;
+use zeros::Zeros;
 
 use super::{Geometry, PadMode};
 
@@ -31,6 +34,10 @@ const SKEW: usize = 16;
 
 /// Whether the algorithm applies and pays: with few channels, the transforms cost more than the products save.
 pub(super) fn fits(g: &Geometry) -> bool {
+    plain(g) || strided::fits(g)
+}
+
+fn plain(g: &Geometry) -> bool {
     let padding = match g.spec.pad_mode {
         PadMode::Zeros => g.spec.padding <= 2,
         PadMode::Circular => g.spec.padding == 1,
@@ -40,11 +47,17 @@ pub(super) fn fits(g: &Geometry) -> bool {
 
 /// `y = conv(x, w) + b`.
 pub(super) fn forward(x: &[f32], w: &[f32], b: Option<&[f32]>, g: &Geometry) -> Vec<f32> {
+    if !plain(g) {
+        return strided::forward(x, w, b, g);
+    }
     forward::convolve(x, w, b, &problem(g), Use::Forward)
 }
 
 /// `dx` of `y = conv(x, w)`, plus a bias for each channel of `dx`.
 pub(super) fn backward_input(dy: &[f32], w: &[f32], b: Option<&[f32]>, g: &Geometry) -> Vec<f32> {
+    if !plain(g) {
+        return strided::backward_input(dy, w, b, g);
+    }
     let p = problem(g);
     let adjoint = Problem {
         inputs: p.outputs,
@@ -61,6 +74,9 @@ pub(super) fn backward_input(dy: &[f32], w: &[f32], b: Option<&[f32]>, g: &Geome
 
 /// `dW` of `y = conv(x, w)`.
 pub(super) fn backward_weight(x: &[f32], dy: &[f32], g: &Geometry) -> Vec<f32> {
+    if !plain(g) {
+        return strided::backward_weight(x, dy, g);
+    }
     weight_gradient::weight_gradient(x, dy, &problem(g))
 }
 
@@ -75,5 +91,6 @@ fn problem(g: &Geometry) -> Problem {
         ow: g.ow,
         padding: g.spec.padding,
         mode: g.spec.pad_mode,
+        zeros: Zeros::None,
     }
 }

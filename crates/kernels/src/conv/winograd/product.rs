@@ -22,18 +22,23 @@ pub(super) struct Operands {
 #[inline(always)]
 pub(super) unsafe fn strip<S: Simd>(o: Operands, rows: usize, vectors: usize, depth: usize, add: bool) {
     let mut row = 0;
+    let rows = rows.next_multiple_of(S::ROWS);
     while row < rows {
+        // Six rows of two vectors keep sixteen registers busier than four; what is left must be fours again.
+        let six = S::ROWS == 4 && rows - row >= 6 && rows - row != 8;
         // SAFETY: rows up to a multiple of `S::ROWS` are valid by contract.
         unsafe {
             let block = Operands { a: o.a.add(row * o.a_row), c: o.c.add(row * o.c_row), ..o };
             match (S::ROWS, vectors) {
                 (8, 1) => multiply::<S, 8, 1>(block, depth, add),
                 (8, _) => multiply::<S, 8, 2>(block, depth, add),
+                (_, 1) if six => multiply::<S, 6, 1>(block, depth, add),
                 (_, 1) => multiply::<S, 4, 1>(block, depth, add),
+                _ if six => multiply::<S, 6, 2>(block, depth, add),
                 _ => multiply::<S, 4, 2>(block, depth, add),
             }
         }
-        row += S::ROWS;
+        row += if six { 6 } else { S::ROWS };
     }
 }
 

@@ -143,19 +143,20 @@ impl Job<'_> {
                         let z = z.at(point * x_row * y_row + row * x_row);
                         (v.at(point * v_point), m.at(point * m_point + row), z)
                     };
-                    dispatch(level, Product { job: self, rows: lanes, tiles, v, m, z, add });
+                    dispatch(level, Product { job: self, point, rows: lanes, tiles, v, m, z, add });
                 });
             });
         }
     }
 
-    /// `z [rows, inputs] (+)= m^T v` over `tiles`.
+    /// `z [rows, inputs] (+)= m^T v` over `tiles` at a point; `z` is zero where the filters vanish.
     ///
     /// # Safety
     /// The pointers are valid for that; the machine has the instructions of `S`.
     #[inline(always)]
     unsafe fn multiply<S: Simd>(
         &self,
+        point: usize,
         rows: usize,
         tiles: usize,
         v: *const f32,
@@ -167,6 +168,11 @@ impl Job<'_> {
         let mut vector = 0;
         while vector < vectors {
             let wide = (vectors - vector).min(2);
+            let first = vector * S::LANES;
+            if self.p.zeros.skip(point, first..first + wide * S::LANES) {
+                vector += wide;
+                continue;
+            }
             // SAFETY: the caller's promise; the vectors lie within a row.
             unsafe {
                 let (b, c) = (v.add(vector * S::LANES), z.add(vector * S::LANES));
@@ -224,7 +230,7 @@ impl Kernel for Blocks<'_> {
                 for point in 0..POINTS {
                     let (v, m) = (v.data.add(point * v.point), m.data.add(point * m.point));
                     let z = z.add(point * job.x_row * job.y_row);
-                    job.multiply::<S>(job.y_row, tiles, v, m, z, block > blocks.start);
+                    job.multiply::<S>(point, job.y_row, tiles, v, m, z, block > blocks.start);
                 }
             }
         }
@@ -258,6 +264,7 @@ impl Kernel for Transform<'_> {
 
 struct Product<'a> {
     job: &'a Job<'a>,
+    point: usize,
     rows: usize,
     tiles: usize,
     v: *const f32,
@@ -269,8 +276,8 @@ struct Product<'a> {
 impl Kernel for Product<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Self { job, rows, tiles, v, m, z, add } = self;
+        let Self { job, point, rows, tiles, v, m, z, add } = self;
         // SAFETY: `grouped` made room for the rows and tiles.
-        unsafe { job.multiply::<S>(rows, tiles, v, m, z, add) };
+        unsafe { job.multiply::<S>(point, rows, tiles, v, m, z, add) };
     }
 }
