@@ -35,7 +35,7 @@ multiversion! {
     pub(super) fn advance(chunk: Chunk<'_>, h: &mut [Lanes], y: &mut [Lanes]) {
         let states = h.len();
         for (t, y) in y.iter_mut().enumerate() {
-            let (dt, u) = (&chunk.dt[t].0, &chunk.u[t].0);
+            let (dt, u) = (chunk.dt[t].0, chunk.u[t].0);
             let (b, c) = (&chunk.b[t * states..][..states], &chunk.c[t * states..][..states]);
             let mut dtu = [0.0; WIDTH];
             for w in 0..WIDTH {
@@ -43,11 +43,13 @@ multiversion! {
             }
             let mut sum = [0.0; WIDTH];
             for (((a, h), b), c) in chunk.a.iter().zip(h.iter_mut()).zip(b).zip(c) {
+                // Copies: the compiler need not ask whether the lanes overlap.
+                let (a, mut now) = (a.0, h.0);
                 for w in 0..WIDTH {
-                    let decay = exp::<FMA>(dt[w] * a.0[w]);
-                    h.0[w] = fma::<FMA>(decay, h.0[w], dtu[w] * b);
-                    sum[w] = fma::<FMA>(h.0[w], *c, sum[w]);
+                    now[w] = fma::<FMA>(exp::<FMA>(dt[w] * a[w]), now[w], dtu[w] * b);
+                    sum[w] = fma::<FMA>(now[w], *c, sum[w]);
                 }
+                h.0 = now;
             }
             y.0 = sum;
         }
@@ -71,7 +73,7 @@ multiversion! {
         let mut before: &[Lanes] = first;
         let rows = history.chunks_exact_mut(states).zip(decays.chunks_exact_mut(states));
         for ((t, y), (now, decays)) in y.iter_mut().enumerate().zip(rows) {
-            let (dt, u) = (&chunk.dt[t].0, &chunk.u[t].0);
+            let (dt, u) = (chunk.dt[t].0, chunk.u[t].0);
             let (b, c) = (&chunk.b[t * states..][..states], &chunk.c[t * states..][..states]);
             let mut dtu = [0.0; WIDTH];
             for w in 0..WIDTH {
@@ -79,13 +81,15 @@ multiversion! {
             }
             let mut sum = [0.0; WIDTH];
             for s in 0..states {
-                let (a, before, b, c) = (&chunk.a[s].0, &before[s].0, b[s], c[s]);
-                let (now, decay) = (&mut now[s].0, &mut decays[s].0);
+                let (a, mut h, b, c) = (chunk.a[s].0, before[s].0, b[s], c[s]);
+                let mut decay = [0.0; WIDTH];
                 for w in 0..WIDTH {
                     decay[w] = exp::<FMA>(dt[w] * a[w]);
-                    now[w] = fma::<FMA>(decay[w], before[w], dtu[w] * b);
-                    sum[w] = fma::<FMA>(now[w], c, sum[w]);
+                    h[w] = fma::<FMA>(decay[w], h[w], dtu[w] * b);
+                    sum[w] = fma::<FMA>(h[w], c, sum[w]);
                 }
+                now[s].0 = h;
+                decays[s].0 = decay;
             }
             y.0 = sum;
             before = now;
@@ -115,7 +119,7 @@ multiversion! {
     ) {
         let states = chunk.a.len();
         for t in (0..dy.len()).rev() {
-            let (dt, u, dy) = (&chunk.dt[t].0, &chunk.u[t].0, &dy[t].0);
+            let (dt, u, dy) = (chunk.dt[t].0, chunk.u[t].0, dy[t].0);
             let (b, c) = (&chunk.b[t * states..][..states], &chunk.c[t * states..][..states]);
             let (before, now) = history[t * states..][..2 * states].split_at(states);
             let decays = &decays[t * states..][..states];
@@ -126,9 +130,9 @@ multiversion! {
                 dtu[w] = dt[w] * u[w];
             }
             for s in 0..states {
-                let (a, before, now, decay) = (&chunk.a[s].0, &before[s].0, &now[s].0, &decays[s].0);
-                let (dh, da, db, dc) =
-                    (&mut sums.h[s].0, &mut sums.a[s].0, &mut sums_b[s].0, &mut sums_c[s].0);
+                let (a, before, now, decay) = (chunk.a[s].0, before[s].0, now[s].0, decays[s].0);
+                let (mut dh, mut da) = (sums.h[s].0, sums.a[s].0);
+                let (mut db, mut dc) = (sums_b[s].0, sums_c[s].0);
                 let (b, c) = (b[s], c[s]);
                 for w in 0..WIDTH {
                     let d = fma::<FMA>(dy[w], c, dh[w]);
@@ -141,6 +145,8 @@ multiversion! {
                     da[w] = fma::<FMA>(d_exponent, dt[w], da[w]);
                     d_dt[w] = fma::<FMA>(d_exponent, a[w], d_dt[w]);
                 }
+                (sums.h[s].0, sums.a[s].0) = (dh, da);
+                (sums_b[s].0, sums_c[s].0) = (db, dc);
             }
             for w in 0..WIDTH {
                 du[t].0[w] = fma::<FMA>(d_dtu[w], dt[w], du[t].0[w]);

@@ -42,7 +42,7 @@ struct Inputs<'a> {
     bias: &'a [f32],
 }
 
-/// The channels of one task: `first` of the group's, in `blocks` blocks.
+/// What one task handles: up to [`SPAN`] blocks of channels of one group of one example.
 struct Task {
     example: usize,
     group: usize,
