@@ -11,7 +11,8 @@
 //!
 //! # What
 //!
-//! * [`conv2d`], [`conv_transpose2d`]: zero-padded or periodic ([`PadMode`]); 3x3 by Winograd's algorithm
+//! * [`conv1d`], [`conv2d`], [`conv3d`] and their transposes: zero-padded, periodic or reflected ([`PadMode`]), in
+//!   groups; 3x3, and strided or transposed 4x4, by Winograd's algorithm
 //! * [`group_norm`] with a fused [`Activation`]; [`silu`], [`gelu`]
 //! * [`attention`], [`linear_attention`], [`linear_attention_map`]; [`linear`]
 //! * [`add_channel`], [`concat_channels`], [`upsample_nearest2x`]
@@ -91,7 +92,10 @@ pub use attention::{attention, linear_attention, linear_attention_map};
 pub use autograd::{Tape, checkpoint, no_grad, record};
 pub use causal::causal_conv1d;
 pub use channels::{add_channel, concat_channels, upsample_nearest2x};
-pub use conv::{Conv2dSpec, PadMode, conv_transpose2d, conv2d};
+pub use conv::{
+    Conv2dSpec, ConvSpec, PadMode, conv_transpose1d, conv_transpose2d, conv_transpose3d, conv1d, conv2d,
+    conv3d,
+};
 pub use error::{Error, Result};
 pub use fourier::{FourierNorm, fft, ifft, irfft, rfft};
 pub use gather::{gather_rows, index_select, scatter_add};

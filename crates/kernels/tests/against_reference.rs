@@ -56,7 +56,7 @@ fn conv2d_agrees() {
     ];
     for [n, ci, co, h, w, k, stride, padding] in cases {
         for pad_mode in MODES {
-            let spec = Conv2dSpec { stride, padding, pad_mode };
+            let spec = Conv2dSpec { stride, padding, pad_mode, ..Default::default() };
             let inputs = [random(1, &[n, ci, h, w]), random(2, &[co, ci, k, k]), random(3, &[co])];
             let tolerance = if by_winograd(k, stride, padding) { WINOGRAD } else { ROUNDING };
             let name = format!("conv2d {n} {ci}->{co} {h}x{w} {k} {spec:?}");
@@ -86,7 +86,7 @@ fn conv_transpose2d_agrees() {
     ];
     for [n, ci, co, h, w, k, stride, padding] in cases {
         for pad_mode in MODES {
-            let spec = Conv2dSpec { stride, padding, pad_mode };
+            let spec = Conv2dSpec { stride, padding, pad_mode, ..Default::default() };
             let inputs = [random(1, &[n, ci, h, w]), random(2, &[ci, co, k, k]), random(3, &[co])];
             let name = format!("conv_transpose2d {n} {ci}->{co} {h}x{w} {k} {spec:?}");
             let tolerance = if by_winograd(k, stride, padding) { WINOGRAD } else { ROUNDING };

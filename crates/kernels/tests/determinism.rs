@@ -33,7 +33,7 @@ fn cases() -> Vec<(String, Vec<Tensor>, Op)> {
     ] {
         for pad_mode in [PadMode::Zeros, PadMode::Circular] {
             let padding = if k == 1 { 0 } else { 1 };
-            let spec = Conv2dSpec { stride, padding, pad_mode };
+            let spec = Conv2dSpec { stride, padding, pad_mode, ..Default::default() };
             let op = move |t: &[Tensor]| conv2d(&t[0], &t[1], Some(&t[2]), spec).unwrap();
             add(
                 &format!("conv2d {n} {ci} {co} {s} {k} {pad_mode:?}"),

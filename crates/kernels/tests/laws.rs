@@ -42,8 +42,8 @@ fn check_differences(name: &str, inputs: &[Tensor], f: impl Fn(&[Tensor]) -> Ten
 fn gradients_are_finite_differences() {
     let x: &[usize] = &[2, 8, 6, 6];
     for pad_mode in [PadMode::Zeros, PadMode::Circular] {
-        let same = Conv2dSpec { stride: 1, padding: 1, pad_mode };
-        let half = Conv2dSpec { stride: 2, padding: 1, pad_mode };
+        let same = Conv2dSpec { stride: 1, padding: 1, pad_mode, ..Default::default() };
+        let half = Conv2dSpec { stride: 2, padding: 1, pad_mode, ..Default::default() };
         let inputs = [random(1, x), random(2, &[8, 8, 3, 3]), random(3, &[8])];
         check_differences("conv2d", &inputs, |t| conv2d(&t[0], &t[1], Some(&t[2]), same).unwrap());
         let inputs = [random(1, x), random(2, &[8, 8, 4, 4]), random(3, &[8])];
@@ -79,7 +79,7 @@ fn periodic_convolution_commutes_with_shifts() {
     let roll = |t: &Tensor, by: usize| t.roll(by as i32, 2).unwrap().roll(2 * by as i32, 3).unwrap();
     let x = random(1, &[2, 16, 24, 20]);
     let w = random(2, &[16, 16, 3, 3]);
-    let spec = Conv2dSpec { stride: 1, padding: 1, pad_mode: PadMode::Circular };
+    let spec = Conv2dSpec { stride: 1, padding: 1, pad_mode: PadMode::Circular, ..Default::default() };
     let y = conv2d(&x, &w, None, spec).unwrap();
     assert!(distance(&conv2d(&roll(&x, 3), &w, None, spec).unwrap(), &roll(&y, 3)) < 1e-5);
     // Down and up by two: a shift by an even number of fine pixels. (The tiles of Winograd's algorithm lie elsewhere.)
@@ -100,7 +100,7 @@ fn transposed_convolution_is_the_adjoint() {
     for pad_mode in [PadMode::Zeros, PadMode::Circular] {
         for (k, stride) in [(4, 2), (3, 1), (2, 2), (6, 4)] {
             let padding = if k == 2 { 0 } else { 1 };
-            let spec = Conv2dSpec { stride, padding, pad_mode };
+            let spec = Conv2dSpec { stride, padding, pad_mode, ..Default::default() };
             let (x, w) = (random(1, &[2, 9, 12, 8]), random(2, &[10, 9, k, k]));
             let y = conv2d(&x, &w, None, spec).unwrap();
             let u = random(3, y.dims());

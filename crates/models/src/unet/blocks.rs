@@ -16,7 +16,7 @@ struct Block {
 
 impl Block {
     fn new(from: usize, to: usize, groups: usize, padding: PadMode, vb: VarBuilder) -> Result<Self> {
-        let spec = Conv2dSpec { stride: 1, padding: 1, pad_mode: padding };
+        let spec = Conv2dSpec { stride: 1, padding: 1, pad_mode: padding, ..Default::default() };
         Ok(Self {
             proj: Conv2d::new(from, to, 3, spec, vb.pp("proj"))?,
             norm: GroupNorm::new(groups, to, 1e-5, vb.pp("norm"))?.with_activation(Activation::Silu),
@@ -44,7 +44,7 @@ impl ResidualBlock {
         config: &UNetConfig,
         vb: VarBuilder,
     ) -> Result<Self> {
-        let pointwise = Conv2dSpec { stride: 1, padding: 0, pad_mode: PadMode::Zeros };
+        let pointwise = Conv2dSpec::default();
         Ok(Self {
             mlp: time.map(|t| Linear::new(t, to, vb.pp("mlp.1"))).transpose()?,
             block1: Block::new(from, to, config.groups, config.padding, vb.pp("block1"))?,
@@ -83,7 +83,7 @@ pub(super) struct AttentionBlock {
 impl AttentionBlock {
     pub(super) fn new(dim: usize, linear: bool, config: &UNetConfig, vb: VarBuilder) -> Result<Self> {
         let hidden = config.heads * config.dim_head;
-        let pointwise = Conv2dSpec { stride: 1, padding: 0, pad_mode: PadMode::Zeros };
+        let pointwise = Conv2dSpec::default();
         let inner = vb.pp("fn.fn");
         let out = if linear { inner.pp("to_out.0") } else { inner.pp("to_out") };
         Ok(Self {

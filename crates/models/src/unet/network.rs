@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
 use halocast_kernels::nn::{Conv2d, ConvTranspose2d, Linear};
-use halocast_kernels::{Conv2dSpec, PadMode, concat_channels, gelu, silu};
+use halocast_kernels::{Conv2dSpec, concat_channels, gelu, silu};
 
 use super::blocks::{AttentionBlock, ResidualBlock};
 use super::{Attention, UNetConfig};
@@ -58,7 +58,7 @@ impl UNet {
         let residual = |from, to, vb| ResidualBlock::new(from, to, Some(time_dim), config, vb);
         let linear = config.attention == Attention::Everywhere;
         let attend = |dim, vb| linear.then(|| AttentionBlock::new(dim, true, config, vb)).transpose();
-        let spec = Conv2dSpec { stride: 2, padding: 1, pad_mode: config.padding };
+        let spec = Conv2dSpec { stride: 2, padding: 1, pad_mode: config.padding, ..Default::default() };
 
         let mut downs = Vec::new();
         let mut from = config.channels;
@@ -97,7 +97,7 @@ impl UNet {
         }
 
         let first = widths.first().copied().unwrap_or(config.dim);
-        let pointwise = Conv2dSpec { stride: 1, padding: 0, pad_mode: PadMode::Zeros };
+        let pointwise = Conv2dSpec::default();
         Ok(Self {
             time,
             downs,

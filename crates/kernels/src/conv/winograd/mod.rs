@@ -25,7 +25,8 @@ use forward::Problem;
 use weights::Use;
 use zeros::Zeros;
 
-use super::{Geometry, PadMode};
+use super::PadMode;
+use super::geometry::Geometry;
 
 /// Points of a tile.
 const POINTS: usize = transform::SIDE * transform::SIDE;
@@ -41,6 +42,7 @@ fn plain(g: &Geometry) -> bool {
     let padding = match g.spec.pad_mode {
         PadMode::Zeros => g.spec.padding <= 2,
         PadMode::Circular => g.spec.padding == 1,
+        PadMode::Reflect => false,
     };
     (g.kh, g.kw, g.spec.stride) == (3, 3, 1) && padding && g.ci.min(g.co) >= 8 && g.oh.min(g.ow) >= 2
 }

@@ -11,7 +11,8 @@ use super::forward::{Problem, convolve};
 use super::weight_gradient::weight_gradient;
 use super::weights::Use;
 use super::zeros::{Ends, Phases, Zeros};
-use crate::conv::Geometry;
+use crate::conv::PadMode;
+use crate::conv::geometry::Geometry;
 use crate::memory::{Output, Shared, with_scratch};
 
 /// Whether a convolution is of this kind, with channels enough to pay.
@@ -19,6 +20,7 @@ pub(super) fn fits(g: &Geometry) -> bool {
     let axis = |kernel: usize, padding: usize| matches!((kernel, padding), (3 | 4, 1) | (5 | 6, 2));
     let even = g.h.is_multiple_of(2) && g.w.is_multiple_of(2) && g.h.min(g.w) >= 4;
     g.spec.stride == 2
+        && g.spec.pad_mode != PadMode::Reflect
         && even
         && axis(g.kh, g.spec.padding)
         && axis(g.kw, g.spec.padding)

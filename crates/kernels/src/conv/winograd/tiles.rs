@@ -3,7 +3,7 @@
 
 use super::plan::Strip;
 use super::transform::{SIDE, gradient, input, output};
-use crate::conv::PadMode;
+use crate::conv::{PadMode, source};
 use crate::simd::vector::Simd;
 
 /// Tiles in a row of a strip at most; fixes the size of the pixel buffers.
@@ -25,11 +25,8 @@ impl Planes<'_> {
     /// Where the padded position `at` along an axis of `size` pixels lies in the plane.
     #[inline(always)]
     fn source(&self, at: usize, size: usize) -> Option<usize> {
-        match self.mode {
-            // Beyond one turn there are only pixels of tiles that are cut off.
-            PadMode::Circular => Some((at + size - self.padding % size) % size),
-            PadMode::Zeros => at.checked_sub(self.padding).filter(|&i| i < size),
-        }
+        // Beyond one turn there are only pixels of tiles that are cut off.
+        source(at, self.padding, size, self.mode)
     }
 }
 
