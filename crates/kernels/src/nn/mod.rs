@@ -9,7 +9,7 @@ mod convolution;
 mod dense;
 mod normalization;
 
-pub use convolution::{Conv2d, ConvTranspose2d};
+pub use convolution::{Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d};
 pub use dense::Linear;
 pub use normalization::GroupNorm;
 
