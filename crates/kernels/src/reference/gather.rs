@@ -18,13 +18,13 @@ pub fn index_select(x: &Tensor, indices: &Tensor, axis: usize) -> Result<Tensor>
 /// As there.
 pub fn gather_rows(x: &Tensor, indices: &Tensor) -> Result<Tensor> {
     let c = x.dim(2)?;
+    let dims: Vec<usize> = indices.dims().iter().copied().chain([c]).collect();
     let examples = (0..x.dim(0)?)
-        .map(|b| Ok(index_select(&x.get(b)?, &indices.get(b)?.flatten_all()?, 0)?))
+        .map(|b| index_select(&x.get(b)?, &indices.get(b)?.flatten_all()?, 0))
         .collect::<Result<Vec<_>>>()?;
     if examples.is_empty() {
-        return Ok(x.clone());
+        return Ok(x.reshape(dims)?);
     }
-    let dims: Vec<usize> = indices.dims().iter().copied().chain([c]).collect();
     Ok(Tensor::cat(&examples, 0)?.reshape(dims)?)
 }
 
