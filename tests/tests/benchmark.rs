@@ -46,5 +46,5 @@ fn jobs_are_one_line_of_json_each() -> Result<()> {
 #[test]
 fn an_unknown_job_is_one_clear_line() -> Result<()> {
     requires_one_clear_line(&run("benchmark", &["abacus"])?, &["abacus", "--list"])?;
-    requires_one_clear_line(&run("benchmark", &["unet_b8_fwd", "--budget", "-1"])?, &["--budget"])
+    requires_one_clear_line(&run("benchmark", &["unet_b8_fwd", "--budget=-1"])?, &["--budget"])
 }

@@ -3,8 +3,6 @@
 //! The network is that of Mudur & Finkbeiner 2022, 31,234,497 parameters. The peer's has a 7x7 convolution before it, in
 //! place of our first block's wider input; the work is the same to a per cent.
 
-use std::hint::black_box;
-
 use anyhow::{Context, Result};
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, Var};
@@ -13,7 +11,7 @@ use halocast::kernels::{AdamCfg, AdamState, Conv2dSpec, conv2d, linear, mse_loss
 use halocast::models::diffusion::{Ddpm, DdpmConfig, ancestral_step};
 use halocast::models::{Denoiser, Trainable};
 
-use super::{Job, Work};
+use super::{Job, Work, done};
 
 pub(super) fn jobs() -> Vec<Job> {
     let mut jobs = Vec::new();
@@ -26,11 +24,11 @@ pub(super) fn jobs() -> Vec<Job> {
         }));
         jobs.push(Job::new("unet", name("fwdbwd"), "loss and gradients of a U-Net", move |seed| {
             let step = UNetStep::new(batch, seed)?;
-            Ok(Box::new(move || Ok(drop(black_box(step.gradients()?)))))
+            Ok(Box::new(move || done(step.gradients()?)))
         }));
         jobs.push(Job::new("unet", name("fwd"), "the U-Net without gradients", move |seed| {
             let step = UNetStep::new(batch, seed)?;
-            Ok(Box::new(move || Ok(drop(black_box(no_grad(|| step.forward())?)))))
+            Ok(Box::new(move || done(no_grad(|| step.forward())?)))
         }));
         jobs.push(Job::new("unet", name("sample"), "one step of ancestral sampling", move |seed| {
             sampling_step(batch, seed)
@@ -114,7 +112,7 @@ fn sampling_step(batch: usize, seed: u64) -> Result<Work> {
         let denoised = no_grad(|| model.denoise(&x, level, None))?;
         let drawn = rng.normals(batch * 64 * 64);
         let noise = || Ok(Tensor::from_vec(drawn, (batch, 1, 64, 64), &Device::Cpu)?);
-        Ok(drop(black_box(ancestral_step(&x, &denoised, sigma, next, 1.0, noise)?)))
+        done(ancestral_step(&x, &denoised, sigma, next, 1.0, noise)?)
     }))
 }
 
@@ -129,12 +127,12 @@ fn operations() -> Vec<Job> {
             let mut rng = Rng::new(seed);
             let (x, w) = (random(&[8, 64, 64, 64], &mut rng)?, random(&[64, 64, 3, 3], &mut rng)?);
             let spec = Conv2dSpec { padding: 1, ..Default::default() };
-            Ok(Box::new(move || Ok(drop(black_box(conv2d(&x, &w, None, spec)?)))))
+            Ok(Box::new(move || done(conv2d(&x, &w, None, spec)?)))
         }),
         Job::new(GROUP, "sgemm_1024", "a product of two matrices of 1024x1024", move |seed| {
             let mut rng = Rng::new(seed);
             let (x, w) = (random(&[1024, 1024], &mut rng)?, random(&[1024, 1024], &mut rng)?);
-            Ok(Box::new(move || Ok(drop(black_box(linear(&x, &w, None)?)))))
+            Ok(Box::new(move || done(linear(&x, &w, None)?)))
         }),
     ]
 }

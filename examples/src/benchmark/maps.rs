@@ -1,7 +1,5 @@
 //! Jobs on fields and particles: statistics, projection, augmentation.
 
-use std::hint::black_box;
-
 use halocast::core::fft::RealFft;
 use halocast::core::{Map, Rng};
 use halocast::maps::{
@@ -14,7 +12,7 @@ use halocast::stats::{
 };
 use rayon::prelude::*;
 
-use super::{Job, Work, inputs};
+use super::{Job, Work, done, inputs};
 
 const MILLION: usize = 1_000_000;
 
@@ -33,22 +31,22 @@ fn power() -> Vec<Job> {
     vec![
         Job::new(GROUP, "pk2d_200x256", "power spectra of 200 maps of 256x256", move |seed| {
             let maps = inputs::maps(200, 256, seed);
-            Ok(Box::new(move || Ok(drop(black_box(power_spectra(&maps, convention())?)))))
+            Ok(Box::new(move || done(power_spectra(&maps, convention())?)))
         }),
         Job::new(GROUP, "xpk2d_100pairs_256", "cross spectra of 100 pairs of maps", move |seed| {
             let maps = inputs::maps(200, 256, seed);
             Ok(Box::new(move || {
                 let pairs = maps.par_chunks(2).map(|pair| cross_spectrum(&pair[0], &pair[1], convention()));
-                Ok(drop(black_box(pairs.collect::<Result<Vec<_>, _>>()?)))
+                done(pairs.collect::<Result<Vec<_>, _>>()?)
             }))
         }),
         Job::new(GROUP, "pk3d_256", "the power spectrum of a cube of 256^3", move |seed| {
             let cube = inputs::cube(256, seed);
-            Ok(Box::new(move || Ok(drop(black_box(power_spectrum_3d(&cube, convention())?)))))
+            Ok(Box::new(move || done(power_spectrum_3d(&cube, convention())?)))
         }),
         Job::new(GROUP, "xpk3d_256", "the cross spectrum of two cubes of 256^3", move |seed| {
             let (a, b) = (inputs::cube(256, seed), inputs::cube(256, seed + 1));
-            Ok(Box::new(move || Ok(drop(black_box(cross_spectrum_3d(&a, &b, convention())?)))))
+            Ok(Box::new(move || done(cross_spectrum_3d(&a, &b, convention())?)))
         }),
     ]
 }
@@ -60,7 +58,7 @@ fn minkowski() -> Vec<Job> {
             let maps = inputs::maps(count, 256, seed);
             let thresholds: Vec<f64> = (0..50).map(|i| -2.5 + 5.0 * f64::from(i) / 49.0).collect();
             let convention = MinkowskiConvention::Quantimpy;
-            Ok(Box::new(move || Ok(drop(black_box(minkowski_functionals(&maps, &thresholds, convention)?)))))
+            Ok(Box::new(move || done(minkowski_functionals(&maps, &thresholds, convention)?)))
         })
     };
     vec![
@@ -74,7 +72,7 @@ fn smooth() -> Vec<Job> {
     let neighbours = |name: &'static str, what, side: Option<f64>| {
         Job::new(GROUP, name, what, move |seed| {
             let points = inputs::points(MILLION, seed);
-            Ok(Box::new(move || Ok(drop(black_box(smoothing_lengths(&points, 32, side)?)))))
+            Ok(Box::new(move || done(smoothing_lengths(&points, 32, side)?)))
         })
     };
     let image = |name: &'static str, what, method: Method, periodic: bool| {
@@ -84,7 +82,7 @@ fn smooth() -> Vec<Job> {
             let projection = Projection { periodic, ..Projection::periodic_box(Axis::Z, 512, 1.0) };
             let work: Work = Box::new(move || {
                 let masses = Masses::Each(&masses);
-                Ok(drop(black_box(project("mass", &points, masses, Some(&radii), &projection, method)?)))
+                done(project("mass", &points, masses, Some(&radii), &projection, method)?)
             });
             Ok(work)
         })
@@ -108,7 +106,7 @@ fn mesh() -> Vec<Job> {
                 let work: Work = Box::new(move || {
                     let masses = if weighted { Masses::Each(&masses) } else { Masses::Equal(1.0) };
                     let grid = assign_3d(&points, masses, [256; 3], 1.0, scheme, Centring::Node)?;
-                    Ok(drop(black_box(grid)))
+                    done(grid)
                 });
                 Ok(work)
             }
@@ -118,7 +116,7 @@ fn mesh() -> Vec<Job> {
                 inputs::points(MILLION, seed).into_iter().map(|[x, y, _]| [x, y]).collect();
             let work: Work = Box::new(move || {
                 let grid = assign_2d(&points, Masses::Equal(1.0), [512; 2], 1.0, scheme, Centring::Node)?;
-                Ok(drop(black_box(grid)))
+                done(grid)
             });
             Ok(work)
         };
@@ -142,7 +140,7 @@ fn augment() -> Vec<Job> {
                 let key = Rng::new(rng.next_u64());
                 let changed =
                     maps.par_iter().enumerate().map(|(i, map)| change(map, &mut key.split(i as u64)));
-                Ok(drop(black_box(changed.collect::<Vec<_>>())))
+                done(changed.collect::<Vec<_>>())
             }))
         })
     }
@@ -164,7 +162,7 @@ fn augment() -> Vec<Job> {
                     fft.forward(field, &mut spectrum);
                     spectrum
                 });
-                Ok(drop(black_box(spectra.collect::<Vec<_>>())))
+                done(spectra.collect::<Vec<_>>())
             }))
         }),
     ]
