@@ -120,9 +120,10 @@ fn bad_maps_are_one_clear_line() -> Result<()> {
     write_npy(path("flat.npy"), &ndarray::Array1::<f32>::ones(7).view().into_dyn())?;
     tell(&path("flat.npy"), &["flat.npy", "[7]"])?;
 
+    let good = path("good.npy");
     for side in ["0", "-1", "NaN"] {
-        let arguments =
-            ["--maps", text(&path("good.npy")), "--out", text(&out), &format!("--box-size={side}")];
+        let flag = format!("--box-size={side}");
+        let arguments = ["--maps", text(&good), "--out", text(&out), &flag];
         requires_one_clear_line(&run("quickstart", &arguments)?, &["--box-size", side])?;
     }
 
