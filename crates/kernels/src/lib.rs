@@ -81,6 +81,7 @@ mod loss;
 mod memory;
 pub mod nn;
 mod norm;
+mod points;
 mod pointwise;
 mod random;
 pub mod reference;
@@ -102,6 +103,12 @@ pub use gather::{gather_rows, index_select, scatter_add};
 pub use linear::linear;
 pub use loss::{huber_loss, mse_loss};
 pub use norm::{Activation, group_norm};
+pub use points::{
+    Ball, Boundary, ChamferCfg, ChamferNorm, EdgeLayout, Ground, Neighbors, SampleCfg, SinkhornCfg,
+    ball_query, chamfer_directions, chamfer_loss, earth_movers_distance, edge_features, edge_max,
+    farthest_points, gather_points, interpolate_points, knn, max_over_neighbors, nearest_distance,
+    sinkhorn_distance,
+};
 pub use pointwise::{gelu, silu};
 pub use random::{random_normal, random_uniform};
 pub use scan::{ScanOptions, selective_scan};

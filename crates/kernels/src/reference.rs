@@ -20,6 +20,8 @@ use crate::conv::{ConvSpec, PadMode, Sizes, source};
 use crate::norm::Activation;
 use crate::{Error, Result};
 
+pub use crate::points::reference as points;
+
 macro_rules! convolutions {
     ($($axes:literal $conv:ident $transposed:ident),*) => {$(
         #[doc = concat!("[`crate::", stringify!($conv), "`].")]

@@ -74,6 +74,24 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn abs(a: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), a) }
+    }
+
+    #[inline(always)]
+    unsafe fn min(a: __m256, b: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_min_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn at_most(a: __m256, b: __m256) -> u32 {
+        // SAFETY: see above.
+        unsafe { u32::from(_mm256_movemask_ps(_mm256_cmp_ps::<_CMP_LE_OQ>(a, b)) as u8) }
+    }
+
+    #[inline(always)]
     unsafe fn transpose(src: *const f32, from: usize, dst: *mut f32, to: usize) {
         // SAFETY: see above; eight rows of eight numbers on both sides.
         unsafe {

@@ -74,6 +74,24 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn abs(a: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_abs_ps(a) }
+    }
+
+    #[inline(always)]
+    unsafe fn min(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_min_ps(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn at_most(a: __m512, b: __m512) -> u32 {
+        // SAFETY: see above.
+        unsafe { u32::from(_mm512_cmp_ps_mask::<_CMP_LE_OQ>(a, b)) }
+    }
+
+    #[inline(always)]
     unsafe fn transpose(src: *const f32, from: usize, dst: *mut f32, to: usize) {
         // SAFETY: see above; sixteen rows of sixteen numbers on both sides.
         unsafe {

@@ -30,6 +30,12 @@ pub(crate) trait Simd: Copy {
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// `c - a * b`.
     unsafe fn fnma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The magnitude of each lane.
+    unsafe fn abs(a: Self::V) -> Self::V;
+    /// The smaller of each pair of lanes, neither of them NaN.
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
+    /// The bits of the lanes where `a <= b`, the first lane lowest.
+    unsafe fn at_most(a: Self::V, b: Self::V) -> u32;
     /// Transposes a square of `LANES x LANES` numbers: `from` and `to` are the distances between rows.
     unsafe fn transpose(src: *const f32, from: usize, dst: *mut f32, to: usize);
 }
@@ -107,6 +113,21 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn fnma(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         std::array::from_fn(|i| super::fma::<{ super::PORTABLE_FMA }>(-a[i], b[i], c[i]))
+    }
+
+    #[inline(always)]
+    unsafe fn abs(a: Self::V) -> Self::V {
+        a.map(f32::abs)
+    }
+
+    #[inline(always)]
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| if a[i] < b[i] { a[i] } else { b[i] })
+    }
+
+    #[inline(always)]
+    unsafe fn at_most(a: Self::V, b: Self::V) -> u32 {
+        (0..8).fold(0, |bits, i| bits | u32::from(a[i] <= b[i]) << i)
     }
 
     #[inline(always)]
