@@ -109,6 +109,19 @@ pub trait Trainable {
         1
     }
 
+    /// The name of a phase, by which a training configuration finds it.
+    fn phase_name(&self, phase: usize) -> &'static str {
+        let _ = phase;
+        "all"
+    }
+
+    /// Whether a phase moves the parameter of this name; its loss must depend on every one that it moves. A parameter
+    /// that no phase moves stays as it is.
+    fn trains(&self, phase: usize, parameter: &str) -> bool {
+        let _ = (phase, parameter);
+        true
+    }
+
     /// The loss of a phase on a batch, a mean over its examples; all randomness comes from `rng`.
     ///
     /// When ranks share the batch of a step, each calls this with its part and a generator in the same state. Draws for

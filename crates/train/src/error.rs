@@ -20,22 +20,42 @@ pub enum Error {
         got: String,
     },
     /// The loss is no longer a number.
-    #[error("training: the loss is {loss} at step {step}; lower the learning rate or look at the data")]
+    #[error(
+        "training: the loss of phase {phase:?} is {loss} at step {step}; its batch is in {batch}; \
+         lower the learning rate or look at the data"
+    )]
     Diverged {
         /// The step.
         step: u64,
+        /// The name of the phase.
+        phase: String,
         /// The loss.
         loss: f32,
+        /// The file of the batch: see [`BadBatch`](crate::BadBatch).
+        batch: PathBuf,
     },
     /// The gradient is no longer a number.
     #[error(
-        "training: the norm of the gradient is {norm} at step {step}; lower the learning rate or look at the data"
+        "training: the norm of the gradient is {norm}, first for {parameter:?}, at step {step}; its batch is in {batch}; \
+         lower the learning rate or look at the data"
     )]
     GradientNotFinite {
         /// The step.
         step: u64,
         /// The norm.
         norm: f64,
+        /// The first parameter whose gradient is no number.
+        parameter: String,
+        /// The file of the batch: see [`BadBatch`](crate::BadBatch).
+        batch: PathBuf,
+    },
+    /// The caller's judge of checkpoints failed.
+    #[error("cannot judge the checkpoint of step {step}: {source}")]
+    Score {
+        /// The step.
+        step: u64,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The loss does not depend on a parameter.
     #[error("training: parameter {parameter:?} has no gradient")]

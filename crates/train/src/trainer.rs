@@ -1,21 +1,40 @@
-//! The training loop: batches, steps, checkpoints; killed at any moment, it resumes to the same bits.
+//! The training loop: batches, steps, checkpoints; stopped at any moment, it resumes to the same bits.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use candle_core::Device;
-use halocast_core::{Dataset, Rng, Shard};
-use halocast_models::{CheckpointHeader, ModelConfig, Trainable, load_checkpoint, save_checkpoint};
+use candle_core::{Device, Tensor};
+use halocast_core::Dataset;
+use halocast_models::{Trainable, load_checkpoint, save_checkpoint};
 use serde::{Deserialize, Serialize};
 
-use crate::log::LossLog;
-use crate::{Error, Optimizer, Result, StepRecord, TrainConfig};
+use crate::checkpoints::{CheckpointRecord, Checkpoints};
+use crate::ledger::{Clock, EnergyMeter, Ledger, Pace, Part, memory_mb};
+use crate::order::fingerprint;
+use crate::step::Stepper;
+use crate::{Error, EventFile, Log, LossLog, Result, StepRecord, Stop, TimingRecord, TrainConfig, Weights};
 
 /// What the loop tells its caller.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
     /// A step was taken.
-    Step(StepRecord),
+    Step {
+        /// What the log holds of it.
+        record: &'a StepRecord,
+        /// How fast the run is.
+        pace: Pace,
+    },
+    /// The time to draw samples has come: see [`TrainConfig::sample_every`]. All randomness of the caller is its own, and
+    /// the run does not depend on it.
+    Sample {
+        /// The step.
+        step: u64,
+        /// The parameters that a checkpoint of this step would hold.
+        weights: &'a [(String, Tensor)],
+        /// Where images go.
+        board: Option<&'a mut EventFile>,
+    },
     /// A checkpoint to sample from was written.
     Checkpoint {
         /// The step it holds.
@@ -25,10 +44,41 @@ pub enum Event<'a> {
     },
 }
 
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// All steps were taken.
+    Finished {
+        /// The last checkpoint.
+        checkpoint: PathBuf,
+    },
+    /// It was asked to [`Stop`]; another [`Trainer`] in the same folder goes on.
+    Stopped {
+        /// The number of steps taken.
+        step: u64,
+        /// The saved state.
+        state: PathBuf,
+    },
+}
+
+/// Judges a checkpoint, given its step and its file: the less, the better.
+pub type Judge<'a> =
+    dyn FnMut(u64, &Path) -> std::result::Result<f64, Box<dyn std::error::Error + Send + Sync>> + 'a;
+
+/// The header of a checkpoint, as [`halocast_models::CheckpointHeader`] reads it.
+#[derive(Serialize)]
+struct Header<'a> {
+    config: &'a serde_json::Value,
+    version: &'a str,
+    seed: u64,
+    step: u64,
+    extra: &'a serde_json::Value,
+}
+
 /// The header of the file a run is resumed from.
 #[derive(Debug, Serialize, Deserialize)]
 struct RunState {
-    model: ModelConfig,
+    model: serde_json::Value,
     train: TrainConfig,
     examples: usize,
     /// A hash of the examples: another data set of the same size is another run.
@@ -39,31 +89,51 @@ struct RunState {
 
 /// A training run in a folder.
 ///
-/// The folder holds `losses.jsonl`, `checkpoint-NNNNNNNN.safetensors` every `checkpoint_every` steps and at the end, and
-/// `state.safetensors`, from which a run that was stopped goes on. The batch, augmentation and noise of a step are
-/// functions of the seed and the step's number alone, and files are written whole or not at all, so a run that was
-/// killed and resumed ends in the same bytes as one that was not.
+/// | file | what |
+/// |---|---|
+/// | `checkpoint-NNNNNNNN.safetensors` | the model, every `checkpoint_every` steps and at the end |
+/// | `checkpoint-NNNNNNNN.ema-D.safetensors` | the same with each other moving average |
+/// | `checkpoints.json` | which checkpoints there are, and the best: [`Checkpoints`] |
+/// | `state.safetensors` | what a run that was stopped goes on from |
+/// | `losses.jsonl` | a [`StepRecord`] a line |
+/// | `timing.jsonl`, `ledger.json` | a [`TimingRecord`] a line; the [`Ledger`] |
+/// | `events.out.tfevents.halocast` | the same for TensorBoard |
+///
+/// The batch, augmentation and noise of a step are functions of the seed and the step's number alone, and files are
+/// written whole or not at all, so a run that was killed and resumed ends in the same bytes as one that was not; clocks
+/// and meters (the last two rows) are the exception.
 pub struct Trainer<'a> {
-    model: &'a dyn Trainable,
-    dataset: &'a dyn Dataset,
-    header: CheckpointHeader,
-    config: TrainConfig,
+    stepper: Stepper<'a>,
+    model: serde_json::Value,
+    extra: serde_json::Value,
     folder: PathBuf,
-    optimizer: Optimizer,
     data: u64,
     step: u64,
+    stop: Stop,
+    judge: Option<Box<Judge<'a>>>,
+}
+
+/// What is open while steps are taken.
+struct Books {
+    losses: LossLog,
+    timing: Log<TimingRecord>,
+    board: Option<EventFile>,
+    meter: Option<EnergyMeter>,
+    clock: Clock,
+    flushed: Instant,
 }
 
 impl<'a> Trainer<'a> {
-    /// A run in `folder`, resumed where it stands if it was begun before. `extra` goes into the header of every
-    /// checkpoint: the data transform, for one.
+    /// A run in `folder`, resumed where it stands if it was begun before. `model_config` rebuilds the model from a
+    /// checkpoint: a [`halocast_models::ModelConfig`] for models of the zoo, any serialised value for others. `extra`
+    /// goes into the header of every checkpoint: the data transform, for one.
     ///
     /// # Errors
     /// [`Error::Config`] when the configuration is absurd or the data set empty; [`Error::Resume`] when the folder holds
     /// a run of another model, configuration or data set.
     pub fn new(
         model: &'a dyn Trainable,
-        model_config: &ModelConfig,
+        model_config: &impl Serialize,
         dataset: &'a dyn Dataset,
         config: &TrainConfig,
         folder: impl Into<PathBuf>,
@@ -74,15 +144,21 @@ impl<'a> Trainer<'a> {
             let (expected, got) = ("at least one example".to_owned(), "none".to_owned());
             return Err(Error::Config { field: "data set", expected, got });
         }
+        let description = serde_json::to_value(model_config).map_err(|e| Error::Config {
+            field: "model",
+            expected: "a configuration that is JSON".into(),
+            got: e.to_string(),
+        })?;
+        let folder = folder.into();
         let mut trainer = Self {
-            model,
-            dataset,
-            header: CheckpointHeader { extra, ..CheckpointHeader::new(model_config.clone(), config.seed, 0) },
-            config: config.clone(),
-            folder: folder.into(),
-            optimizer: Optimizer::new(model.parameters(), config)?,
+            stepper: Stepper::new(model, dataset, config, folder.join("bad-batch.safetensors"))?,
+            model: description,
+            extra,
             data: fingerprint(dataset)?,
             step: 0,
+            stop: Stop::default(),
+            judge: None,
+            folder,
         };
         if trainer.state_path().exists() {
             trainer.resume()?;
@@ -90,14 +166,48 @@ impl<'a> Trainer<'a> {
         Ok(trainer)
     }
 
+    /// The same run, which ends after the step at which `stop` is set.
+    pub fn with_stop(mut self, stop: &Stop) -> Self {
+        self.stop = stop.clone();
+        self
+    }
+
+    /// The same run, whose checkpoints are judged as they are written: by the statistics of samples, for one. The judge
+    /// must give the same checkpoint the same score.
+    pub fn with_judge(
+        mut self,
+        judge: impl FnMut(u64, &Path) -> std::result::Result<f64, Box<dyn std::error::Error + Send + Sync>> + 'a,
+    ) -> Self {
+        self.judge = Some(Box::new(judge));
+        self
+    }
+
     /// The number of steps taken.
     pub fn step(&self) -> u64 {
         self.step
     }
 
+    /// The parameters and their averages.
+    pub fn weights(&self) -> &Weights {
+        &self.stepper.weights
+    }
+
+    /// What the run has cost so far.
+    pub fn ledger(&self) -> &Ledger {
+        &self.stepper.ledger
+    }
+
     /// The file of the checkpoint of a step.
     pub fn checkpoint_path(&self, step: u64) -> PathBuf {
-        self.folder.join(format!("checkpoint-{step:08}.safetensors"))
+        self.folder.join(checkpoint_name(step, None))
+    }
+
+    /// The checkpoints of the run.
+    ///
+    /// # Errors
+    /// [`Error::File`] when their index cannot be read.
+    pub fn checkpoints(&self) -> Result<Checkpoints> {
+        Checkpoints::read(&self.folder)
     }
 
     /// The loss log, whole lines only.
@@ -108,110 +218,216 @@ impl<'a> Trainer<'a> {
         LossLog::read(&self.log_path())
     }
 
-    /// Trains to the end and returns the last checkpoint's path.
+    /// Trains to the end, or until it is asked to stop.
     ///
     /// # Errors
-    /// [`Error::Diverged`] when the loss is no longer finite; errors of the model, the data set and the disk.
-    pub fn run(&mut self, on_event: &mut dyn FnMut(Event<'_>)) -> Result<PathBuf> {
-        let root = Rng::new(self.config.seed);
-        let mut order = Order::new(root.split_named("order"), self.dataset.len());
-        let steps = root.split_named("steps");
-        let mut log = LossLog::open(&self.log_path(), self.step)?;
-        while self.step < self.config.iterations {
+    /// [`Error::Diverged`] and [`Error::GradientNotFinite`] when something is no number; errors of the model, the data
+    /// set, the judge and the disk. What was saved before stands.
+    pub fn run(&mut self, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Ended> {
+        let mut books = self.open_books()?;
+        let config = self.stepper.config.clone();
+        while self.step < config.iterations {
+            if self.stop.is_set() {
+                self.save_state(&mut books)?;
+                return Ok(Ended::Stopped { step: self.step, state: self.state_path() });
+            }
+            let start = Instant::now();
             let step = self.step + 1;
-            let mut rng = steps.split(step);
-            let indices = order.batch(self.step, self.config.batch);
-            let batch = Shard::whole(indices.len()).batch(self.dataset, &indices, &mut rng)?;
-            let record = self.train_step(step, &batch, &mut rng)?;
-            log.push(&record)?;
+            let record = self.stepper.take(step)?;
             self.step = step;
-            on_event(Event::Step(record));
-            if step.is_multiple_of(self.config.checkpoint_every) || step == self.config.iterations {
-                log.flush()?;
-                let path = self.save()?;
+            let pace = self.tell(&mut books, &record, start.elapsed())?;
+            let start = Instant::now();
+            on_event(Event::Step { record: &record, pace });
+            let last = step == config.iterations;
+            if config.sample_every.is_some_and(|n| step.is_multiple_of(n)) {
+                let weights = self.sampled()?;
+                on_event(Event::Sample { step, weights: &weights, board: books.board.as_mut() });
+            }
+            self.stepper.ledger.add(Part::Caller, start.elapsed());
+            if step.is_multiple_of(config.checkpoint_every) || last {
+                let path = self.save(&mut books)?;
                 on_event(Event::Checkpoint { step, path: &path });
             }
         }
-        Ok(self.checkpoint_path(self.step))
+        Ok(Ended::Finished { checkpoint: self.checkpoint_path(self.step) })
     }
 
-    fn train_step(&mut self, step: u64, batch: &halocast_core::Batch, rng: &mut Rng) -> Result<StepRecord> {
-        let mut record = StepRecord {
+    /// Opens the logs at the step where the run stands.
+    fn open_books(&self) -> Result<Books> {
+        let board = || EventFile::open(&self.folder.join("events.out.tfevents.halocast"), self.step);
+        Ok(Books {
+            losses: Log::open(&self.log_path(), self.step)?,
+            timing: Log::open(&self.folder.join("timing.jsonl"), self.step)?,
+            board: self.stepper.config.tensorboard.then(board).transpose()?,
+            meter: EnergyMeter::open(),
+            clock: Clock::default(),
+            flushed: Instant::now(),
+        })
+    }
+
+    /// Writes a step to every log.
+    fn tell(&mut self, books: &mut Books, record: &StepRecord, took: Duration) -> Result<Pace> {
+        let (step, examples) = (record.step, self.stepper.examples());
+        let left = self.stepper.config.iterations - step;
+        let pace = books.clock.tick(took.as_secs_f64(), examples, left);
+        let timing = TimingRecord {
             step,
-            loss: 0.0,
-            gradient_norm: 0.0,
-            learning_rate: self.config.learning_rate_at(step),
+            seconds: took.as_secs_f64(),
+            examples_per_second: examples as f64 / took.as_secs_f64().max(1e-9),
+            resident_mb: memory_mb("VmRSS:"),
         };
-        for phase in 0..self.model.phases() {
-            let (loss, tape) = halocast_kernels::record(|| self.model.loss(phase, batch, rng))?;
-            let value = loss.total.to_scalar::<f32>()?;
-            if !value.is_finite() {
-                return Err(Error::Diverged { step, loss: value });
-            }
-            let gradients = tape.backward(&loss.total)?;
-            record.gradient_norm = self.optimizer.step(&gradients, &self.config, step)?;
-            record.loss += value;
+        books.losses.push(record)?;
+        books.timing.push(&timing)?;
+        if let Some(board) = &mut books.board {
+            let mut values = vec![
+                ("loss", record.loss),
+                ("gradient_norm", record.gradient_norm as f32),
+                ("learning_rate", record.learning_rate as f32),
+                ("examples_per_second", timing.examples_per_second as f32),
+            ];
+            values.extend(record.parts.iter().map(|(name, &value)| (name.as_str(), value as f32)));
+            board.scalars(step, &values)?;
         }
-        Ok(record)
+        if books.flushed.elapsed() > FLUSH {
+            books.flush()?;
+        }
+        Ok(pace)
     }
 
-    /// Writes the checkpoint, then the state: if a crash falls between them, the step is taken again and its checkpoint
-    /// overwritten by the same bytes.
-    fn save(&self) -> Result<PathBuf> {
+    /// Writes the checkpoint, the index, then the state: if a crash falls between them, the step is taken again and all
+    /// are overwritten by the same bytes. What is superfluous goes last.
+    fn save(&mut self, books: &mut Books) -> Result<PathBuf> {
+        let start = Instant::now();
         let path = self.checkpoint_path(self.step);
-        let header = CheckpointHeader { step: self.step, ..self.header.clone() };
-        save_checkpoint(&path, &header, &self.optimizer.averaged()?)?;
+        let others = self.save_models(&path)?;
+        self.stepper.ledger.add(Part::Checkpoint, start.elapsed());
+
+        let start = Instant::now();
+        let score = self.judge.as_mut().map(|judge| judge(self.step, &path)).transpose();
+        let score = score.map_err(|source| Error::Score { step: self.step, source })?;
+        self.stepper.ledger.add(Part::Caller, start.elapsed());
+
+        let start = Instant::now();
+        books.flush()?;
+        let mut checkpoints = self.checkpoints()?;
+        let config = &self.stepper.config;
+        let record = CheckpointRecord {
+            step: self.step,
+            file: checkpoint_name(self.step, None),
+            others,
+            loss: self.mean_loss_since(checkpoints.last_before(self.step))?,
+            score: score.filter(|score| score.is_finite()),
+        };
+        checkpoints.push(record, config.keep_last, config.keep_every);
+        checkpoints.write(&self.folder)?;
+        self.stepper.ledger.add(Part::Checkpoint, start.elapsed());
+        self.save_state(books)?;
+        checkpoints.purge(&self.folder)?;
+        Ok(path)
+    }
+
+    /// Writes a file for every average; returns the names of those that are not the checkpoint itself.
+    fn save_models(&self, path: &Path) -> Result<Vec<String>> {
+        let header = Header {
+            config: &self.model,
+            version: env!("CARGO_PKG_VERSION"),
+            seed: self.stepper.config.seed,
+            step: self.step,
+            extra: &self.extra,
+        };
+        save_checkpoint(path, &header, &self.sampled()?)?;
+        let sampled = self.sampled_decay();
+        let mut others = Vec::new();
+        for &decay in self.stepper.config.ema.iter().filter(|&&decay| Some(decay) != sampled) {
+            let name = checkpoint_name(self.step, Some(decay));
+            let average = self.stepper.weights.average(Some(decay))?;
+            save_checkpoint(self.folder.join(&name), &header, &average)?;
+            others.push(name);
+        }
+        Ok(others)
+    }
+
+    /// Writes what a later run goes on from.
+    fn save_state(&mut self, books: &mut Books) -> Result<()> {
+        let start = Instant::now();
+        books.flush()?;
         let state = RunState {
-            model: self.header.config.clone(),
-            train: self.config.clone(),
-            examples: self.dataset.len(),
+            model: self.model.clone(),
+            train: self.stepper.config.clone(),
+            examples: self.stepper.dataset.len(),
             data: self.data,
-            extra: self.header.extra.clone(),
+            extra: self.extra.clone(),
             step: self.step,
         };
-        save_checkpoint(self.state_path(), &state, &self.optimizer.state()?)?;
-        Ok(path)
+        let mut tensors = self.stepper.weights.state()?;
+        for optimizer in &self.stepper.optimizers {
+            tensors.extend(optimizer.state()?);
+        }
+        save_checkpoint(self.state_path(), &state, &tensors)?;
+        let ledger = &mut self.stepper.ledger;
+        ledger.look(books.meter.as_mut());
+        ledger.add(Part::Checkpoint, start.elapsed());
+        halocast_core::write_whole(self.folder.join("ledger.json"), |w| {
+            Ok(serde_json::to_writer_pretty(w, &self.stepper.ledger)?)
+        })?;
+        Ok(())
     }
 
     fn resume(&mut self) -> Result<()> {
         let path = self.state_path();
         let (state, tensors) = load_checkpoint::<RunState>(&path, &Device::Cpu)?;
-        let differs = |what, found: String, expected: String| Error::Resume {
-            path: path.clone(),
-            what,
-            found,
-            expected,
-        };
-        // More iterations than before are welcome where the schedule does not depend on them, and how often checkpoints
-        // are written changes nothing.
-        let mut train = TrainConfig { checkpoint_every: self.config.checkpoint_every, ..state.train.clone() };
-        if train.schedule == crate::LearningRate::Constant {
-            train.iterations = self.config.iterations;
+        let stepper = &mut self.stepper;
+        let differ = [
+            ("the model", state.model != self.model, [state.model.to_string(), self.model.to_string()]),
+            (
+                "the training configuration",
+                state.train.essence() != stepper.config.essence(),
+                [format!("{:?}", state.train), format!("{:?}", stepper.config)],
+            ),
+            (
+                "the number of examples",
+                state.examples != stepper.dataset.len(),
+                [state.examples.to_string(), stepper.dataset.len().to_string()],
+            ),
+            (
+                "the hash of the data",
+                state.data != self.data,
+                [format!("{:016x}", state.data), format!("{:016x}", self.data)],
+            ),
+            (
+                "the extra header",
+                state.extra != self.extra,
+                [state.extra.to_string(), self.extra.to_string()],
+            ),
+        ];
+        if let Some((what, _, [found, expected])) = differ.into_iter().find(|(_, differs, _)| *differs) {
+            return Err(Error::Resume { path, what, found, expected });
         }
-        if state.model != self.header.config {
-            let (found, expected) = (format!("{:?}", state.model), format!("{:?}", self.header.config));
-            return Err(differs("the model", found, expected));
-        }
-        if train != self.config {
-            let (found, expected) = (format!("{:?}", state.train), format!("{:?}", self.config));
-            return Err(differs("the training configuration", found, expected));
-        }
-        if state.examples != self.dataset.len() {
-            let (found, expected) = (state.examples.to_string(), self.dataset.len().to_string());
-            return Err(differs("the number of examples", found, expected));
-        }
-        if state.data != self.data {
-            let (found, expected) = (format!("{:016x}", state.data), format!("{:016x}", self.data));
-            return Err(differs("the hash of the data", found, expected));
-        }
-        if state.extra != self.header.extra {
-            let (found, expected) = (state.extra.to_string(), self.header.extra.to_string());
-            return Err(differs("the extra header", found, expected));
-        }
-        self.optimizer.restore(&tensors)?;
+        stepper.weights.restore(&tensors)?;
+        stepper.optimizers.iter_mut().try_for_each(|optimizer| optimizer.restore(&tensors))?;
+        // A ledger is a courtesy: one that cannot be read begins anew.
+        let ledger = std::fs::read(self.folder.join("ledger.json")).ok();
+        stepper.ledger = ledger.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
         self.step = state.step;
+        self.checkpoints()?.purge(&self.folder)?;
         tracing::info!(step = self.step, path = %path.display(), "resumed");
         Ok(())
+    }
+
+    /// The decay of the average that a checkpoint holds; `None` for the parameters themselves.
+    fn sampled_decay(&self) -> Option<f64> {
+        self.stepper.config.sample_from.or(self.stepper.config.ema.first().copied())
+    }
+
+    fn sampled(&self) -> Result<Vec<(String, Tensor)>> {
+        self.stepper.weights.average(self.sampled_decay())
+    }
+
+    /// The mean of the logged losses after step `since`.
+    fn mean_loss_since(&self, since: u64) -> Result<Option<f64>> {
+        let losses: Vec<f64> =
+            self.losses()?.iter().filter(|r| r.step > since).map(|r| f64::from(r.loss)).collect();
+        Ok((!losses.is_empty()).then(|| losses.iter().sum::<f64>() / losses.len() as f64))
     }
 
     fn state_path(&self) -> PathBuf {
@@ -223,66 +439,20 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// FNV-1a over the bits of up to 256 examples spread over the data set, as its own augmentation gives them.
-fn fingerprint(dataset: &dyn Dataset) -> Result<u64> {
-    let shown = dataset.len().min(256);
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    for i in 0..shown {
-        let batch = dataset.batch(&[i * dataset.len() / shown], &mut Rng::new(0))?;
-        for value in batch.fields.iter().chain(batch.parameters.iter().flatten()) {
-            hash = (hash ^ u64::from(value.to_bits())).wrapping_mul(0x100_0000_01b3);
-        }
-    }
-    Ok(hash)
-}
+/// Logs come to the disk at least this often, for those who watch.
+const FLUSH: Duration = Duration::from_secs(5);
 
-/// The order of examples: every epoch a permutation that depends on the seed and the epoch alone.
-struct Order {
-    rng: Rng,
-    epoch: Option<u64>,
-    permutation: Vec<usize>,
-}
-
-impl Order {
-    fn new(rng: Rng, examples: usize) -> Self {
-        Self { rng, epoch: None, permutation: (0..examples).collect() }
-    }
-
-    /// The indices of the batch of step `step`, counted from 0.
-    fn batch(&mut self, step: u64, size: usize) -> Vec<usize> {
-        let examples = self.permutation.len() as u64;
-        let first = step * size as u64;
-        (first..first + size as u64)
-            .map(|i| {
-                self.load(i / examples);
-                self.permutation[(i % examples) as usize]
-            })
-            .collect()
-    }
-
-    fn load(&mut self, epoch: u64) {
-        if self.epoch != Some(epoch) {
-            self.permutation.sort_unstable();
-            self.rng.split(epoch).shuffle(&mut self.permutation);
-            self.epoch = Some(epoch);
-        }
+impl Books {
+    fn flush(&mut self) -> Result<()> {
+        self.losses.flush()?;
+        self.timing.flush()?;
+        self.board.as_mut().map_or(Ok(()), EventFile::flush)?;
+        self.flushed = Instant::now();
+        Ok(())
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_epoch_holds_every_example_once_wherever_it_is_entered() {
-        let mut order = Order::new(Rng::new(1), 10);
-        let all: Vec<usize> = (0..10).flat_map(|s| order.batch(s, 3)).collect();
-        for epoch in all.chunks(10) {
-            let mut sorted = epoch.to_vec();
-            sorted.sort_unstable();
-            assert_eq!(sorted, (0..10).collect::<Vec<_>>());
-        }
-        assert_eq!(Order::new(Rng::new(1), 10).batch(7, 3), all[21..24]);
-        assert_ne!(all[..10], all[10..20]);
-    }
+fn checkpoint_name(step: u64, decay: Option<f64>) -> String {
+    let which = decay.map_or(String::new(), |decay| format!(".ema-{decay}"));
+    format!("checkpoint-{step:08}{which}.safetensors")
 }

@@ -7,7 +7,7 @@ use halocast::data::Step;
 use halocast::kernels::PadMode;
 use halocast::models::diffusion::{DdpmConfig, LossKind, Objective, Sampler, Schedule, TimeSampling};
 use halocast::models::unet::{Attention, UNetConfig};
-use halocast::train::{LearningRate, TrainConfig};
+use halocast::train::{LearningRate, OptimizerConfig, TrainConfig};
 use serde::Serialize;
 
 use crate::truth::MockConfig;
@@ -105,11 +105,14 @@ impl Settings {
             train: TrainConfig {
                 batch: 16,
                 iterations: 900,
-                learning_rate: 2e-3,
-                schedule: LearningRate::Cosine,
-                warmup: 50,
-                clip: Some(1.0),
-                ema: Some(0.99),
+                optimizer: OptimizerConfig {
+                    learning_rate: 2e-3,
+                    schedule: LearningRate::Cosine,
+                    warmup: 50,
+                    clip: Some(1.0),
+                    ..Default::default()
+                },
+                ema: vec![0.99],
                 checkpoint_every: 150,
                 ..Default::default()
             },
