@@ -1,13 +1,18 @@
 //! Progress bars, tables and the one line of an error, for a person at a terminal.
 
 use std::process::ExitCode;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use halocast::train::Stop;
 use indicatif::{ProgressBar, ProgressStyle};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 
-/// Runs a program: an error is one clear line on standard error and exit code 1.
+/// Runs a program: an error is one clear line on standard error and exit code 1; work that was [`Interrupted`] is one,
+/// too, and exit code 130.
 pub fn run(program: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
     match program() {
         Ok(()) => ExitCode::SUCCESS,
@@ -16,10 +21,62 @@ pub fn run(program: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
             let line = format!("{error:#}").replace('\n', " ");
             #[allow(clippy::print_stderr)]
             {
-                eprintln!("error: {line}");
+                match error.is::<Interrupted>() {
+                    true => eprintln!("{line}"),
+                    false => eprintln!("error: {line}"),
+                }
             }
-            ExitCode::FAILURE
+            if error.is::<Interrupted>() { ExitCode::from(130) } else { ExitCode::FAILURE }
         }
+    }
+}
+
+/// The end of work that was asked to stop: what was saved, and how to go on.
+#[derive(Debug)]
+pub struct Interrupted(pub String);
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
+/// What Ctrl-C does, and the signal by which batch systems announce the end: work that can be saved is asked to stop;
+/// elsewhere, and at the second time, the program ends at once.
+pub struct Interrupt {
+    stop: Stop,
+    idle: Arc<AtomicBool>,
+}
+
+impl Interrupt {
+    /// Takes over the signals.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn install() -> anyhow::Result<Self> {
+        let (stop, idle) = (Stop::default(), Arc::new(AtomicBool::new(true)));
+        for signal in [SIGINT, SIGTERM] {
+            // They are asked in this order.
+            flag::register_conditional_default(signal, idle.clone())?;
+            flag::register_conditional_shutdown(signal, 130, stop.flag())?;
+            flag::register(signal, stop.flag())?;
+        }
+        Ok(Self { stop, idle })
+    }
+
+    /// The flag that is set.
+    pub fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
+    /// Runs work that looks at the flag.
+    pub fn during<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.idle.store(false, Ordering::SeqCst);
+        let result = work();
+        self.idle.store(true, Ordering::SeqCst);
+        result
     }
 }
 

@@ -81,6 +81,34 @@ fn killed_at_ten_moments_it_ends_in_the_same_bytes() -> Result<()> {
     Ok(())
 }
 
+#[cfg(unix)]
+#[test]
+fn interrupted_it_saves_and_says_how_to_go_on() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (out, run_folder) = (folder.path().join("out"), folder.path().join("out/run"));
+    let mut command = Command::new(program("quickstart")?);
+    command.args(SMALL).args(["--out", text(&out)]).stdout(Stdio::null()).stderr(Stdio::piped());
+    let child = command.spawn()?;
+    // Training has begun when its first state is there; most of the steps are still to come.
+    let begin = Instant::now();
+    while !run_folder.join("state.safetensors").exists() {
+        ensure!(begin.elapsed() < Duration::from_secs(300), "training did not begin");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    ensure!(Command::new("kill").args(["-INT", &child.id().to_string()]).status()?.success());
+    let output = child.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(130), "{:?}: {said}", output.status);
+    ensure!(said.contains("stopped after step") && said.contains("state.safetensors"), "{said}");
+    let lines =
+        || -> Result<usize> { Ok(fs::read_to_string(run_folder.join("losses.jsonl"))?.lines().count()) };
+    let taken = lines()?;
+    ensure!(said.contains(&format!("after step {taken},")) && taken < 20, "{said} {taken}");
+    ensure!(start(&out)?.wait()?.success(), "the resumed run failed");
+    ensure!(lines()? == 20, "the log has a gap");
+    Ok(())
+}
+
 #[test]
 fn the_number_of_threads_does_not_change_a_bit() -> Result<()> {
     let folder = tempfile::tempdir()?;

@@ -7,12 +7,12 @@ use anyhow::{Result, bail};
 use halocast::core::{Map, Rng, write_whole};
 use halocast::data::{MapDataset, Transform, write_npy};
 use halocast::models::{Model, ModelConfig, SampleOptions};
-use halocast::train::{Event, StepRecord, Trainer};
+use halocast::train::{Ended, Event, StepRecord, Trainer};
 use ndarray::{ArrayD, Axis, IxDyn};
 use serde::Serialize;
 
 use super::{Options, Settings};
-use crate::console::{Timings, bar, peak_rss_mb, say, spinner};
+use crate::console::{Interrupt, Interrupted, Timings, bar, peak_rss_mb, say, spinner};
 use crate::judge::{Novelty, Verdict, judge, novelty};
 use crate::picture::{Picture, Scale};
 use crate::report::Page;
@@ -120,22 +120,33 @@ fn train(dataset: &MapDataset, settings: &Settings, options: &Options) -> Result
     let config = ModelConfig::Ddpm(settings.model.clone());
     let model = config.build(settings.train.seed, &options.device)?;
     let extra = serde_json::json!({ "transform": dataset.transform(0) });
-    let mut trainer =
-        Trainer::new(model.trainable(), &config, dataset, &settings.train, options.out.join("run"), extra)?;
+    let interrupt = Interrupt::install()?;
+    let folder = options.out.join("run");
+    let mut trainer = Trainer::new(model.trainable(), &config, dataset, &settings.train, folder, extra)?
+        .with_stop(interrupt.stop());
     let resumed_from = trainer.step();
     let parameters = model.trainable().parameters().count();
     say(format!("{parameters} parameters, from step {}", trainer.step()));
     let steps = bar("training", settings.train.iterations);
     steps.set_position(trainer.step());
     let mut smooth = None;
-    trainer.run(&mut |event| {
-        if let Event::Step(record) = event {
+    let mut show = |event: Event<'_>| {
+        if let Event::Step { record, pace } = event {
             let loss = smooth.map_or(record.loss, |s: f32| 0.98 * s + 0.02 * record.loss);
             smooth = Some(loss);
-            steps.set_message(format!("loss {loss:.4}"));
+            steps.set_message(format!("loss {loss:.4}, {:.1} maps/s", pace.examples_per_second));
             steps.set_position(record.step);
         }
-    })?;
+    };
+    let ended = interrupt.during(|| trainer.run(&mut show))?;
+    if let Ended::Stopped { step, state } = ended {
+        steps.abandon();
+        let line = format!(
+            "stopped after step {step}, saved in {}: the same command goes on from there",
+            state.display()
+        );
+        return Err(Interrupted(line).into());
+    }
     steps.finish();
     let checkpoints = (1..=settings.train.iterations)
         .map(|step| (step, trainer.checkpoint_path(step)))
