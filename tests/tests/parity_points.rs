@@ -1,5 +1,7 @@
 //! Operations on points against those of PoinTr: neighbours, samples, Chamfer distances and their gradients.
 
+#![allow(clippy::print_stdout)]
+
 use std::collections::HashMap;
 
 use anyhow::{Context, Result, ensure};
@@ -11,7 +13,9 @@ use halocast::kernels::{
 use halocast_tests::{compare, reference_folder, tensors};
 
 /// The tensors of a case and its tolerances: forward and gradient, absolute and relative.
-fn case(name: &str) -> Result<Option<(HashMap<String, Tensor>, [f64; 4])>> {
+type Case = (HashMap<String, Tensor>, [f64; 4]);
+
+fn case(name: &str) -> Result<Option<Case>> {
     let Some(folder) = reference_folder("HALOCAST_PARITY", "parity") else { return Ok(None) };
     let folder = folder.join(name);
     if !folder.is_dir() {

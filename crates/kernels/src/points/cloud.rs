@@ -53,7 +53,8 @@ pub(super) fn finite(op: &'static str, name: &'static str, values: &[f32]) -> Re
     if values.iter().fold(true, |good, v| good & (v.abs() < LARGEST)) {
         return Ok(());
     }
-    let bad = values.iter().find(|v| !(v.abs() < LARGEST)).copied().unwrap_or(f32::NAN);
+    let fits = |v: &f32| v.abs() < LARGEST;
+    let bad = values.iter().copied().find(|v| !fits(v)).unwrap_or(f32::NAN);
     Err(Error::argument(op, name, "finite coordinates below 1e18", bad))
 }
 

@@ -71,7 +71,7 @@ pub fn interpolate_points(
         }
     });
     let chosen = Chosen { indices: near.indices.flatten_all()?.to_vec1()?, batch: p.batch, points: p.points };
-    let op = Interpolate { chosen, weights: weights, k, c, shape: (q.batch, q.points, c).into() };
+    let op = Interpolate { chosen, weights, k, c, shape: (q.batch, q.points, c).into() };
     Ok(autograd::apply(op, &[features])?)
 }
 

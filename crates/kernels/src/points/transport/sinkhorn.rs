@@ -88,8 +88,8 @@ impl SinkhornCfg {
 
 /// Entropic optimal transport between two clouds, `[batch]`:
 ///
-/// $$ \mathrm{OT}\_\epsilon(a, b) = \min_P \sum_{ij} P_{ij} c_{ij}
-///    + \epsilon \sum_{ij} P_{ij} \ln \frac{P_{ij}}{u_i v_j}, \qquad
+/// $$ \mathrm{OT}\_\epsilon(a, b) = \min_P \sum_{ij} P_{ij} c_{ij} + \epsilon
+///    \sum_{ij} P_{ij} \ln \frac{P_{ij}}{u_i v_j}, \qquad
 ///    \sum_j P_{ij} = u_i,\ \sum_i P_{ij} = v_j, $$
 ///
 /// and with [`SinkhornCfg::debias`] the divergence
