@@ -75,6 +75,18 @@ pub enum Error {
         /// What this run says.
         expected: String,
     },
+    /// Ranks cannot work together.
+    #[error("{operation} on rank {rank} of {size}: {reason}")]
+    Collective {
+        /// What was attempted.
+        operation: &'static str,
+        /// The rank that says so.
+        rank: usize,
+        /// The number of ranks.
+        size: usize,
+        /// Why.
+        reason: String,
+    },
     /// A file of the run cannot be read or written.
     #[error("{path}: {source}")]
     File {

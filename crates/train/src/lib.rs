@@ -80,14 +80,18 @@
 //!   energy in the [`Ledger`].
 //! * **No numbers that are none.** A loss or gradient that is not finite ends the run before it does harm, and its batch
 //!   is kept ([`BadBatch`]).
+//! * **Ranks** that share the batch of each step and sum their gradients ([`Trainer::with_collective`], [`Collective`]):
+//!   every draw is keyed by its example's place in the batch, so a run is the same up to rounding on any number of them.
 //!
 //! [`Trainable::trains`]: halocast_models::Trainable::trains
 //!
 //! # Features
 //!
-//! `cuda`, `cudnn`, `metal`: as in `halocast-models`.
+//! `cuda`, `cudnn`, `metal`: as in `halocast-models`. `mpi`: ranks under MPI, which must be installed with its compiler
+//! wrapper and libclang. `nccl`: sums between CUDA devices.
 
 mod checkpoints;
+mod collective;
 mod config;
 mod crc32c;
 mod error;
@@ -105,6 +109,11 @@ mod trainer;
 mod weights;
 
 pub use checkpoints::{CheckpointRecord, Checkpoints};
+#[cfg(feature = "mpi")]
+pub use collective::Mpi;
+#[cfg(feature = "nccl")]
+pub use collective::Nccl;
+pub use collective::{Collective, Local, Threads};
 pub use config::{AdamConfig, OptimizerConfig, Rule, SgdConfig, TrainConfig};
 pub use error::{Error, Result};
 pub use gradients::Gradients;
