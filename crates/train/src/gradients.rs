@@ -69,6 +69,22 @@ impl Gradients {
         })
     }
 
+    /// Appends all numbers to `out`, in the order of the names.
+    pub(crate) fn append_to(&self, out: &mut Vec<f32>) -> Result<()> {
+        self.tensors.iter().try_for_each(|tensor| with_values(tensor, |values| out.extend_from_slice(values)))
+    }
+
+    /// Takes all numbers from where [`Gradients::append_to`] has put them.
+    pub(crate) fn read(&mut self, values: &[f32]) -> Result<()> {
+        let mut at = 0;
+        for tensor in &mut self.tensors {
+            let own = &values[at..at + tensor.elem_count()];
+            at += own.len();
+            *tensor = Tensor::from_slice(own, tensor.shape(), tensor.device())?;
+        }
+        Ok(())
+    }
+
     /// The Euclidean norm over all elements of all gradients, summed in f64 in a fixed order.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use halocast_kernels::record;
 use halocast_models::Trainable;
 use ndarray::{Axis, concatenate};
 
+use crate::collective::{Collective, Local, together};
 use crate::ledger::{Ledger, Part};
 use crate::order::Order;
 use crate::{BadBatch, Error, Gradients, Optimizer, Place, Result, StepRecord, TrainConfig, Weights};
@@ -23,11 +24,13 @@ pub(crate) struct Stepper<'a> {
     pub(crate) ledger: Ledger,
     /// Where the batch goes that leads to something that is no number.
     pub(crate) bad_batch: PathBuf,
+    /// Those who share each batch.
+    pub(crate) collective: &'a dyn Collective,
     order: Order,
     root: Rng,
 }
 
-/// The batch of a step in its parts, and the generator of its noise as the data set left it.
+/// This rank's share of the batch of a step in its parts, and the generator of its noise as the data set left it.
 struct Draw {
     indices: Vec<usize>,
     parts: Vec<Batch>,
@@ -66,6 +69,7 @@ impl<'a> Stepper<'a> {
             root: root.split_named("steps"),
             config: config.clone(),
             ledger: Ledger::default(),
+            collective: &Local,
             model,
             dataset,
             bad_batch,
@@ -84,7 +88,8 @@ impl<'a> Stepper<'a> {
 
     /// Takes step number `step`, from 1: all repetitions of the first phase, then those of the next.
     pub(crate) fn take(&mut self, step: u64) -> Result<StepRecord> {
-        let draws = (0..self.batches()).map(|i| self.draw(step, i)).collect::<Result<Vec<_>>>()?;
+        let draws = (0..self.batches()).map(|i| self.draw(step, i)).collect::<Result<Vec<_>>>();
+        let draws = together(self.collective, "batch", draws)?;
         let mut told = Told::new(self.optimizers.len() > 1);
         for phase in 0..self.optimizers.len() {
             let config = *self.optimizers[phase].config();
@@ -115,25 +120,40 @@ impl<'a> Stepper<'a> {
         }
         let place = (step - 1) * self.batches() as u64 + number as u64;
         let indices = self.order.batch(place, self.config.batch);
-        let (dataset, count, total) = (self.dataset, self.config.accumulate, self.config.batch);
+        let (dataset, total) = (self.dataset, self.config.batch);
+        // The parts of all ranks follow one another in the batch.
+        let (count, rank) = (self.config.accumulate, self.collective.rank());
+        let (own, all) = (rank * count..(rank + 1) * count, self.collective.size() * count);
         self.ledger.time(Part::Data, || {
             let root = rng.clone();
-            let parts = (0..count).map(|part| {
+            let parts = own.map(|part| {
                 // Every part begins from the same state, and leaves the same: draws are keyed by the example.
                 rng = root.clone();
-                Shard::of_rank(part, count, total).batch(dataset, &indices, &mut rng)
+                Shard::of_rank(part, all, total).batch(dataset, &indices, &mut rng)
             });
             let parts = parts.collect::<halocast_core::Result<Vec<_>>>()?;
-            Ok(Draw { indices, parts, rng })
+            let own = parts.iter().flat_map(|part| &indices[part.shard.range()]).copied().collect();
+            Ok(Draw { indices: own, parts, rng })
         })
     }
 
-    /// The gradients of a phase at a batch: the mean over its parts, weighted by their examples.
+    /// The gradients of a phase at the batch of all ranks; where one of them fails, all do.
     fn gradients(&mut self, step: u64, phase: usize, draw: &Draw) -> Result<Found> {
+        let own = self.own_gradients(step, phase, draw);
+        let mut found = together(self.collective, "training step", own)?;
+        if self.collective.size() > 1 {
+            found.sum_over(self.collective)?;
+        }
+        Ok(found)
+    }
+
+    /// The gradients of a phase at this rank's share of a batch: the sum over its parts, each weighted by its share of
+    /// all examples.
+    fn own_gradients(&mut self, step: u64, phase: usize, draw: &Draw) -> Result<Found> {
         let mut sum: Option<Found> = None;
         for part in &draw.parts {
             let mut found = self.gradients_of(step, phase, draw, part)?;
-            if draw.parts.len() > 1 {
+            if part.shard.len < part.shard.total {
                 found.scale(part.shard.weight())?;
             }
             match &mut sum {
@@ -216,6 +236,18 @@ impl Found {
         self.loss += other.loss;
         other.parts.iter().for_each(|(name, part)| *self.parts.entry(name).or_default() += part);
         self.gradients.add(&other.gradients)
+    }
+
+    /// The sum over all ranks, of the loss, its parts and the gradients in the order of their names at once.
+    fn sum_over(&mut self, collective: &dyn Collective) -> Result<()> {
+        let mut values = vec![self.loss];
+        values.extend(self.parts.values().map(|&part| part as f32));
+        let first = values.len();
+        self.gradients.append_to(&mut values)?;
+        collective.all_reduce_sum(&mut values)?;
+        self.loss = values[0];
+        self.parts.values_mut().zip(&values[1..]).for_each(|(part, &sum)| *part = f64::from(sum));
+        self.gradients.read(&values[first..])
     }
 }
 

@@ -9,6 +9,7 @@ use halocast_models::{Trainable, load_checkpoint, save_checkpoint};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoints::{CheckpointRecord, Checkpoints};
+use crate::collective::{Collective, any, error, together};
 use crate::ledger::{Clock, EnergyMeter, Ledger, Pace, Part, memory_mb};
 use crate::order::fingerprint;
 use crate::step::Stepper;
@@ -115,8 +116,8 @@ pub struct Trainer<'a> {
 
 /// What is open while steps are taken.
 struct Books {
-    losses: LossLog,
-    timing: Log<TimingRecord>,
+    /// The first rank keeps the logs.
+    logs: Option<(LossLog, Log<TimingRecord>)>,
     board: Option<EventFile>,
     meter: Option<EnergyMeter>,
     clock: Clock,
@@ -164,6 +165,52 @@ impl<'a> Trainer<'a> {
             trainer.resume()?;
         }
         Ok(trainer)
+    }
+
+    /// The same run, shared by the ranks of `collective`: each takes its part of every batch, and all take the same step,
+    /// with the mean gradient of the whole batch. Every rank calls [`Trainer::new`] with the same arguments and a model of
+    /// the same seed, and then this.
+    ///
+    /// The first rank alone writes to the folder, which the others must see. The files do not know how many ranks there
+    /// were, so a run may be resumed on another number of them. A rank that fails ends all, after the last whole step. All
+    /// events come to every rank.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when a batch has no example for some part of some rank; [`Error::Collective`] when the ranks do
+    /// not stand at the same step of the same run.
+    pub fn with_collective(mut self, collective: &'a dyn Collective) -> Result<Self> {
+        let config = &self.stepper.config;
+        let least = collective.size() * config.accumulate;
+        if config.batch < least {
+            let expected =
+                format!("at least {least}: one for each part of each of {} ranks", collective.size());
+            return Err(Error::Config { field: "batch", expected, got: config.batch.to_string() });
+        }
+        let weights = self.stepper.weights.state()?;
+        let mut hash = 0xcbf2_9ce4_8422_2325u64;
+        for (_, tensor) in &weights {
+            for value in tensor.flatten_all()?.to_vec1::<f32>()? {
+                hash = (hash ^ u64::from(value.to_bits())).wrapping_mul(0x100_0000_01b3);
+            }
+        }
+        let own = format!(
+            "step {}, data {:016x}, parameters {hash:016x}, {}, {:?}",
+            self.step, self.data, self.model, config
+        );
+        let mut first = own.clone().into_bytes();
+        collective.broadcast(&mut first, 0)?;
+        let same = first == own.as_bytes();
+        let differs = || {
+            let first = String::from_utf8_lossy(&first);
+            error(collective, "start of the run", format!("rank 0 is at {first}; this rank at {own}"))
+        };
+        together(collective, "start of the run", if same { Ok(()) } else { Err(differs()) })?;
+        if collective.rank() > 0 {
+            let name = format!("bad-batch.rank-{}.safetensors", collective.rank());
+            self.stepper.bad_batch = self.folder.join(name);
+        }
+        self.stepper.collective = collective;
+        Ok(self)
     }
 
     /// The same run, which ends after the step at which `stop` is set.
@@ -224,18 +271,21 @@ impl<'a> Trainer<'a> {
     /// [`Error::Diverged`] and [`Error::GradientNotFinite`] when something is no number; errors of the model, the data
     /// set, the judge and the disk. What was saved before stands.
     pub fn run(&mut self, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Ended> {
-        let mut books = self.open_books()?;
+        let collective = self.stepper.collective;
+        let mut books = together(collective, "logs", self.open_books())?;
         let config = self.stepper.config.clone();
         while self.step < config.iterations {
-            if self.stop.is_set() {
-                self.save_state(&mut books)?;
+            if any(collective, self.stop.is_set())? {
+                let saved = if self.writes() { self.save_state(&mut books) } else { Ok(()) };
+                together(collective, "state", saved)?;
                 return Ok(Ended::Stopped { step: self.step, state: self.state_path() });
             }
             let start = Instant::now();
             let step = self.step + 1;
             let record = self.stepper.take(step)?;
             self.step = step;
-            let pace = self.tell(&mut books, &record, start.elapsed())?;
+            let pace = self.tell(&mut books, &record, start.elapsed());
+            let pace = together(collective, "log", pace)?;
             let start = Instant::now();
             on_event(Event::Step { record: &record, pace });
             let last = step == config.iterations;
@@ -245,20 +295,30 @@ impl<'a> Trainer<'a> {
             }
             self.stepper.ledger.add(Part::Caller, start.elapsed());
             if step.is_multiple_of(config.checkpoint_every) || last {
-                let path = self.save(&mut books)?;
+                let path = self.checkpoint_path(step);
+                let saved = if self.writes() { self.save(&mut books, &path) } else { Ok(()) };
+                together(collective, "checkpoint", saved)?;
                 on_event(Event::Checkpoint { step, path: &path });
             }
         }
         Ok(Ended::Finished { checkpoint: self.checkpoint_path(self.step) })
     }
 
+    /// Whether this rank writes to the folder.
+    fn writes(&self) -> bool {
+        self.stepper.collective.rank() == 0
+    }
+
     /// Opens the logs at the step where the run stands.
     fn open_books(&self) -> Result<Books> {
+        let logs = || -> Result<_> {
+            let timing = Log::open(&self.folder.join("timing.jsonl"), self.step)?;
+            Ok((Log::open(&self.log_path(), self.step)?, timing))
+        };
         let board = || EventFile::open(&self.folder.join("events.out.tfevents.halocast"), self.step);
         Ok(Books {
-            losses: Log::open(&self.log_path(), self.step)?,
-            timing: Log::open(&self.folder.join("timing.jsonl"), self.step)?,
-            board: self.stepper.config.tensorboard.then(board).transpose()?,
+            logs: self.writes().then(logs).transpose()?,
+            board: (self.writes() && self.stepper.config.tensorboard).then(board).transpose()?,
             meter: EnergyMeter::open(),
             clock: Clock::default(),
             flushed: Instant::now(),
@@ -276,8 +336,10 @@ impl<'a> Trainer<'a> {
             examples_per_second: examples as f64 / took.as_secs_f64().max(1e-9),
             resident_mb: memory_mb("VmRSS:"),
         };
-        books.losses.push(record)?;
-        books.timing.push(&timing)?;
+        if let Some((losses, times)) = &mut books.logs {
+            losses.push(record)?;
+            times.push(&timing)?;
+        }
         if let Some(board) = &mut books.board {
             let mut values = vec![
                 ("loss", record.loss),
@@ -296,14 +358,13 @@ impl<'a> Trainer<'a> {
 
     /// Writes the checkpoint, the index, then the state: if a crash falls between them, the step is taken again and all
     /// are overwritten by the same bytes. What is superfluous goes last.
-    fn save(&mut self, books: &mut Books) -> Result<PathBuf> {
+    fn save(&mut self, books: &mut Books, path: &Path) -> Result<()> {
         let start = Instant::now();
-        let path = self.checkpoint_path(self.step);
-        let others = self.save_models(&path)?;
+        let others = self.save_models(path)?;
         self.stepper.ledger.add(Part::Checkpoint, start.elapsed());
 
         let start = Instant::now();
-        let score = self.judge.as_mut().map(|judge| judge(self.step, &path)).transpose();
+        let score = self.judge.as_mut().map(|judge| judge(self.step, path)).transpose();
         let score = score.map_err(|source| Error::Score { step: self.step, source })?;
         self.stepper.ledger.add(Part::Caller, start.elapsed());
 
@@ -322,8 +383,7 @@ impl<'a> Trainer<'a> {
         checkpoints.write(&self.folder)?;
         self.stepper.ledger.add(Part::Checkpoint, start.elapsed());
         self.save_state(books)?;
-        checkpoints.purge(&self.folder)?;
-        Ok(path)
+        checkpoints.purge(&self.folder)
     }
 
     /// Writes a file for every average; returns the names of those that are not the checkpoint itself.
@@ -444,8 +504,10 @@ const FLUSH: Duration = Duration::from_secs(5);
 
 impl Books {
     fn flush(&mut self) -> Result<()> {
-        self.losses.flush()?;
-        self.timing.flush()?;
+        if let Some((losses, timing)) = &mut self.logs {
+            losses.flush()?;
+            timing.flush()?;
+        }
         self.board.as_mut().map_or(Ok(()), EventFile::flush)?;
         self.flushed = Instant::now();
         Ok(())
