@@ -251,7 +251,13 @@ fn features_of_neighbors_match_double_precision() {
     let pairwise = indices.narrow(2, 0, 1).unwrap().squeeze(2).unwrap();
     for indices in [&indices, &pairwise] {
         let oracle = |t: &[Tensor]| reference::gather_points(&t[0], indices).unwrap();
-        compare("gather", 1e-6, &[keys.clone()], |t| gather_points(&t[0], indices).unwrap(), oracle);
+        compare(
+            "gather",
+            1e-6,
+            std::slice::from_ref(&keys),
+            |t| gather_points(&t[0], indices).unwrap(),
+            oracle,
+        );
     }
     for layout in [EdgeLayout::PointsFirst, EdgeLayout::ChannelsFirst] {
         let oracle = |t: &[Tensor]| reference::edge_features(&t[0], &t[1], &indices, layout).unwrap();
@@ -269,7 +275,7 @@ fn features_of_neighbors_match_double_precision() {
         let oracle =
             |t: &[Tensor]| reference::interpolate_points(&t[0], &points, &places, 3, &boundary).unwrap();
         let fast = |t: &[Tensor]| interpolate_points(&t[0], &points, &places, 3, &boundary).unwrap();
-        compare("interpolate", 1e-5, &[keys.clone()], fast, oracle);
+        compare("interpolate", 1e-5, std::slice::from_ref(&keys), fast, oracle);
     }
 }
 
@@ -357,8 +363,9 @@ fn the_order_of_the_points_does_not_matter() {
     assert_eq!(integers(&back), integers(&expected.indices));
     assert_eq!(bits(&got.squared_distances), bits(&expected.squared_distances));
     let cfg = ChamferCfg { boundary: BOX, ..Default::default() };
-    let gradients =
-        |p: &Tensor| output_and_gradients(|t| chamfer_loss(&t[0], &queries, &cfg).unwrap(), &[p.clone()]);
+    let gradients = |p: &Tensor| {
+        output_and_gradients(|t| chamfer_loss(&t[0], &queries, &cfg).unwrap(), std::slice::from_ref(p))
+    };
     let (one, other) = (gradients(&points), gradients(&shuffled));
     assert!(distance(&one[0], &other[0]) < 1e-6);
     assert!(distance(&one[1].index_select(&order, 1).unwrap(), &other[1]) < 1e-6);

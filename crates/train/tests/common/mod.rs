@@ -150,10 +150,10 @@ pub(crate) fn events(path: &Path) -> Vec<Vec<(u64, Value)>> {
         let mut crc = !0u32;
         for bit in data.iter().flat_map(|byte| (0..8).map(move |i| u32::from(byte >> i & 1))) {
             let odd = (crc ^ bit) & 1;
-            crc = crc >> 1 ^ odd * 0x82F6_3B78;
+            crc = (crc >> 1) ^ (odd * 0x82F6_3B78);
         }
         let crc = !crc;
-        let masked = (crc >> 15 | crc << 17).wrapping_add(0xA282_EAD8);
+        let masked = crc.rotate_right(15).wrapping_add(0xA282_EAD8);
         assert_eq!(stored, masked.to_le_bytes(), "checksum");
     };
     let bytes = fs::read(path).unwrap();
