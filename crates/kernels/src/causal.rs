@@ -3,10 +3,9 @@
 use candle_core::{Shape, Tensor};
 use rayon::prelude::*;
 
+use crate::activation::Activation;
 use crate::autograd::{self, Gradient, Op};
 use crate::memory::{Output, on_cpu, with_scratch};
-use crate::norm::Activation;
-use crate::simd::math::sigmoid;
 use crate::simd::{Level, fma, multiversion};
 use crate::{Error, Result, reference};
 
@@ -52,7 +51,7 @@ pub fn causal_conv1d(
     if !on_cpu(&inputs) || x.elem_count() == 0 {
         return reference::causal_conv1d(x, weight, bias, activation);
     }
-    let op = CausalConv { n, d, l, taps, silu: activation == Activation::Silu };
+    let op = CausalConv { n, d, l, taps, activation };
     Ok(autograd::apply(op, &inputs)?)
 }
 
@@ -61,7 +60,7 @@ struct CausalConv {
     d: usize,
     l: usize,
     taps: usize,
-    silu: bool,
+    activation: Activation,
 }
 
 impl CausalConv {
@@ -102,9 +101,7 @@ impl Op for CausalConv {
             let y = unsafe { out.slice(i * self.l, self.l) };
             let (weight, bias) = self.kernel(inputs, i);
             correlate(level, x, weight, bias, y);
-            if self.silu {
-                activate(level, y);
-            }
+            self.activation.apply(level, y);
         });
         // SAFETY: the rows cover the output.
         Ok((unsafe { y.finish() }, (self.n, self.d, self.l).into()))
@@ -122,11 +119,12 @@ impl Op for CausalConv {
             with_scratch(l + taps - 1, |dv| {
                 let (now, after) = dv.split_at_mut(l);
                 after.fill(0.0);
-                if self.silu {
-                    correlate(level, x, weight, bias, now);
-                    activate_back(level, now, &dy[i * l..][..l]);
-                } else {
-                    now.copy_from_slice(&dy[i * l..][..l]);
+                now.copy_from_slice(&dy[i * l..][..l]);
+                if self.activation != Activation::None {
+                    with_scratch(l, |v| {
+                        correlate(level, x, weight, bias, v);
+                        self.activation.pull(level, v, now);
+                    });
                 }
                 let mut sums: Vec<f32> = (0..taps).map(|j| product(level, &dv[..l], &x[j..])).collect();
                 sums.push(total(level, &dv[..l]));
@@ -156,24 +154,6 @@ multiversion! {
             for (y, x) in y.iter_mut().zip(&x[j..]) {
                 *y = fma::<FMA>(*w, *x, *y);
             }
-        }
-    }
-}
-
-multiversion! {
-    fn activate(v: &mut [f32]) {
-        for v in v {
-            *v *= sigmoid::<FMA>(*v);
-        }
-    }
-}
-
-multiversion! {
-    /// Turns `v` into the gradient of it.
-    fn activate_back(v: &mut [f32], dy: &[f32]) {
-        for (v, dy) in v.iter_mut().zip(dy) {
-            let s = sigmoid::<FMA>(*v);
-            *v = dy * s * fma::<FMA>(*v, 1.0 - s, 1.0);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Moving channels about: a number added to each channel, two maps stacked, nearest-neighbour upsampling.
+//! Channels of maps: a number added to each, a scale and a shift for each, two maps stacked.
 
 use candle_core::{Shape, Tensor};
 use rayon::prelude::*;
@@ -6,7 +6,8 @@ use rayon::prelude::*;
 use crate::autograd::{self, Gradient, Op};
 use crate::conv::sum;
 use crate::memory::{Output, on_cpu};
-use crate::simd::Level;
+use crate::simd::math::{SUM_LANES, fold};
+use crate::simd::{Level, fma, multiversion};
 use crate::{Error, Result, reference};
 
 /// Adds a number to each channel: $y_{n c y x} = x_{n c y x} + t_{n c}$, as a time embedding is added to a map.
@@ -81,6 +82,116 @@ impl Op for AddChannel {
     }
 }
 
+/// Scales and shifts each channel, as an embedding modulates a map (FiLM):
+///
+/// $$ y_{n c x} = (1 + s_{n c}) \, x_{n c x} + t_{n c} $$
+///
+/// `x [n, c, ..]`, `scale` $s$ and `shift` $t$ `[n, c]`.
+///
+/// # Source
+/// Perez et al. 2018, arXiv:1709.07871, eq. 2 (there the scale is $1 + s$).
+///
+/// # Errors
+/// Where the shapes do not fit, or Candle fails.
+///
+/// # Example
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let x = Tensor::new(&[[[1.0f32, 2.0]]], &Device::Cpu)?;
+/// let (scale, shift) = (Tensor::new(&[[1.0f32]], &Device::Cpu)?, Tensor::new(&[[3.0f32]], &Device::Cpu)?);
+/// let y = halocast_kernels::scale_shift_channel(&x, &scale, &shift)?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [5.0, 7.0]);
+/// # Ok::<(), halocast_kernels::Error>(())
+/// ```
+pub fn scale_shift_channel(x: &Tensor, scale: &Tensor, shift: &Tensor) -> Result<Tensor> {
+    const OP: &str = "scale_shift_channel";
+    let dims = x.dims();
+    if dims.len() < 2 || x.elem_count() == 0 {
+        return Err(Error::shape(OP, "x", "[n, c, ..] and not empty", dims));
+    }
+    for (name, parameter) in [("scale", scale), ("shift", shift)] {
+        if parameter.dims() != &dims[..2] {
+            return Err(Error::shape(OP, name, format!("{:?}", &dims[..2]), parameter.dims()));
+        }
+    }
+    if !on_cpu(&[x, scale, shift]) {
+        return reference::scale_shift_channel(x, scale, shift);
+    }
+    Ok(autograd::apply(ScaleShift { shape: x.shape().clone() }, &[x, scale, shift])?)
+}
+
+struct ScaleShift {
+    shape: Shape,
+}
+
+impl Op for ScaleShift {
+    fn name(&self) -> &'static str {
+        "scale_shift_channel"
+    }
+
+    fn forward(&self, inputs: &[&[f32]]) -> candle_core::Result<(Vec<f32>, Shape)> {
+        let &[x, scale, shift] = inputs else { candle_core::bail!("scale_shift_channel takes three inputs") };
+        let (level, plane) = (Level::current(), x.len() / scale.len());
+        let mut y = Output::new(x.len());
+        let out = y.shared();
+        (0..scale.len()).into_par_iter().with_min_len(min_planes(plane)).for_each(|i| {
+            // SAFETY: each task writes its own planes.
+            let y = unsafe { out.slice(i * plane, plane) };
+            affine(level, &x[i * plane..][..plane], y, 1.0 + scale[i], shift[i]);
+        });
+        // SAFETY: the planes cover the output.
+        Ok((unsafe { y.finish() }, self.shape.clone()))
+    }
+
+    fn backward(&self, inputs: &[&[f32]], dy: &[f32], _: &[bool]) -> candle_core::Result<Vec<Gradient>> {
+        let &[x, scale, _] = inputs else { candle_core::bail!("scale_shift_channel takes three inputs") };
+        let (level, plane) = (Level::current(), x.len() / scale.len());
+        let mut dx = Output::new(x.len());
+        let out = dx.shared();
+        let mut sums = vec![(0.0, 0.0); scale.len()];
+        sums.par_iter_mut().enumerate().with_min_len(min_planes(plane)).for_each(|(i, sums)| {
+            let (x, dy) = (&x[i * plane..][..plane], &dy[i * plane..][..plane]);
+            // SAFETY: each task writes its own planes.
+            let dx = unsafe { out.slice(i * plane, plane) };
+            affine(level, dy, dx, 1.0 + scale[i], 0.0);
+            *sums = (dot(level, dy, x), sum(level, dy));
+        });
+        let (dscale, dshift) = sums.into_iter().unzip();
+        // SAFETY: the planes cover the gradient.
+        let dx = unsafe { dx.finish() };
+        Ok([dx, dscale, dshift].map(Gradient::Values).into())
+    }
+
+    fn keeps(&self, index: usize) -> bool {
+        index < 2
+    }
+}
+
+multiversion! {
+    /// `y = scale x + shift`.
+    fn affine(x: &[f32], y: &mut [f32], scale: f32, shift: f32) {
+        for (x, y) in x.iter().zip(y) {
+            *y = fma::<FMA>(*x, scale, shift);
+        }
+    }
+}
+
+multiversion! {
+    fn dot(a: &[f32], b: &[f32]) -> f32 {
+        let mut lanes = [0.0; SUM_LANES];
+        let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<SUM_LANES>(), b.as_chunks::<SUM_LANES>());
+        for (a, b) in a.iter().zip(b) {
+            for lane in 0..SUM_LANES {
+                lanes[lane] = fma::<FMA>(a[lane], b[lane], lanes[lane]);
+            }
+        }
+        for ((a, b), lane) in a_rest.iter().zip(b_rest).zip(&mut lanes) {
+            *lane = fma::<FMA>(*a, *b, *lane);
+        }
+        fold(lanes)
+    }
+}
+
 /// Puts the channels of `b [n, cb, ..]` after those of `a [n, ca, ..]`: `[n, ca + cb, ..]`.
 ///
 /// # Errors
@@ -141,104 +252,18 @@ impl Op for ConcatChannels {
 
     fn backward(&self, _: &[&[f32]], dy: &[f32], wanted: &[bool]) -> candle_core::Result<Vec<Gradient>> {
         let [size_a, size_b] = self.sizes;
-        let part = |start: usize, size: usize| {
-            let mut d = Output::new(self.examples * size);
-            let out = d.shared();
-            (0..self.examples).into_par_iter().for_each(|i| {
-                // SAFETY: each task writes its own example.
-                let d = unsafe { out.slice(i * size, size) };
-                d.copy_from_slice(&dy[i * (size_a + size_b) + start..][..size]);
-            });
-            // SAFETY: the examples cover the output.
-            unsafe { d.finish() }
-        };
-        Ok(vec![
-            Gradient::when(wanted[0], || part(0, size_a)),
-            Gradient::when(wanted[1], || part(size_a, size_b)),
-        ])
-    }
-
-    fn keeps(&self, _: usize) -> bool {
-        false
-    }
-}
-
-/// Doubles each pixel in both directions: $y_{i j} = x_{\lfloor i/2 \rfloor \lfloor j/2 \rfloor}$,
-/// `[n, c, h, w] -> [n, c, 2h, 2w]`.
-///
-/// # Errors
-/// Where `x` has not four axes, or Candle fails.
-///
-/// # Example
-/// ```
-/// use candle_core::{Device, Tensor};
-/// let x = Tensor::new(&[[[[1.0f32, 2.0]]]], &Device::Cpu)?;
-/// let y = halocast_kernels::upsample_nearest2x(&x)?;
-/// assert_eq!(y.get(0)?.get(0)?.to_vec2::<f32>()?, [[1.0, 1.0, 2.0, 2.0], [1.0, 1.0, 2.0, 2.0]]);
-/// # Ok::<(), halocast_kernels::Error>(())
-/// ```
-pub fn upsample_nearest2x(x: &Tensor) -> Result<Tensor> {
-    if x.rank() != 4 || x.elem_count() == 0 {
-        return Err(Error::shape("upsample_nearest2x", "x", "[n, c, h, w] and not empty", x.dims()));
-    }
-    if !on_cpu(&[x]) {
-        return reference::upsample_nearest2x(x);
-    }
-    let (n, c, h, w) = x.dims4()?;
-    let op = Upsample { planes: n * c, h, w, shape: (n, c, 2 * h, 2 * w).into() };
-    Ok(autograd::apply(op, &[x])?)
-}
-
-/// From planes of `[h, w]`.
-struct Upsample {
-    planes: usize,
-    h: usize,
-    w: usize,
-    shape: Shape,
-}
-
-impl Op for Upsample {
-    fn name(&self) -> &'static str {
-        "upsample_nearest2x"
-    }
-
-    fn forward(&self, inputs: &[&[f32]]) -> candle_core::Result<(Vec<f32>, Shape)> {
-        let Self { planes, h, w, .. } = *self;
-        let x = inputs[0];
-        let mut y = Output::new(4 * x.len());
-        let out = y.shared();
-        (0..planes).into_par_iter().with_min_len(min_planes(4 * h * w)).for_each(|i| {
-            // SAFETY: each task writes its own planes.
-            let y = unsafe { out.slice(4 * i * h * w, 4 * h * w) };
-            for (x, y) in x[i * h * w..].chunks_exact(w).zip(y.chunks_exact_mut(4 * w)) {
-                let (first, second) = y.split_at_mut(2 * w);
-                for (x, y) in x.iter().zip(first.as_chunks_mut::<2>().0) {
-                    *y = [*x, *x];
-                }
-                second.copy_from_slice(first);
-            }
+        let mut parts = self.sizes.map(|size| Output::new(self.examples * size));
+        let [a, b] = &mut parts;
+        let out = [a.shared(), b.shared()];
+        (0..2 * self.examples).into_par_iter().filter(|task| wanted[task % 2]).for_each(|task| {
+            let (i, part) = (task / 2, task % 2);
+            let (size, start) = (self.sizes[part], i * (size_a + size_b) + part * size_a);
+            // SAFETY: each task writes the part of one example.
+            unsafe { out[part].slice(i * size, size) }.copy_from_slice(&dy[start..][..size]);
         });
-        // SAFETY: the planes cover the output.
-        Ok((unsafe { y.finish() }, self.shape.clone()))
-    }
-
-    fn backward(&self, _: &[&[f32]], dy: &[f32], _: &[bool]) -> candle_core::Result<Vec<Gradient>> {
-        let Self { planes, h, w, .. } = *self;
-        let mut dx = Output::new(planes * h * w);
-        let out = dx.shared();
-        (0..planes).into_par_iter().with_min_len(min_planes(4 * h * w)).for_each(|i| {
-            // SAFETY: each task writes its own planes.
-            let dx = unsafe { out.slice(i * h * w, h * w) };
-            for (dx, dy) in dx.chunks_exact_mut(w).zip(dy[4 * i * h * w..].chunks_exact(4 * w)) {
-                let (first, second) = dy.split_at(2 * w);
-                let (first, second) = (first.as_chunks::<2>().0, second.as_chunks::<2>().0);
-                for ((dx, a), b) in dx.iter_mut().zip(first).zip(second) {
-                    *dx = (a[0] + a[1]) + (b[0] + b[1]);
-                }
-            }
-        });
-        // SAFETY: the planes cover the output.
-        Ok(vec![Gradient::Values(unsafe { dx.finish() })])
+        // SAFETY: the examples cover a gradient that is wanted.
+        let gradient = |(part, &wanted): (Output, &bool)| Gradient::when(wanted, || unsafe { part.finish() });
+        Ok(parts.into_iter().zip(wanted).map(gradient).collect())
     }
 
     fn keeps(&self, _: usize) -> bool {
@@ -247,6 +272,6 @@ impl Op for Upsample {
 }
 
 /// Planes that one task takes at least, for a task to be worth its cost.
-fn min_planes(plane: usize) -> usize {
+pub(crate) fn min_planes(plane: usize) -> usize {
     (8 * 1024 / plane.max(1)).max(1)
 }

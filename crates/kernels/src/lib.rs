@@ -13,9 +13,11 @@
 //!
 //! * [`conv1d`], [`conv2d`], [`conv3d`] and their transposes: zero-padded, periodic or reflected ([`PadMode`]), in
 //!   groups; 3x3, and strided or transposed 4x4, by Winograd's algorithm
-//! * [`group_norm`] with a fused [`Activation`]; [`silu`], [`gelu`]
-//! * [`attention`], [`linear_attention`], [`linear_attention_map`]; [`linear`]
-//! * [`add_channel`], [`concat_channels`], [`upsample_nearest2x`]
+//! * [`group_norm`], [`instance_norm`], [`layer_norm`], [`rms_norm`] with a fused [`Activation`]; [`modulated_norm`]
+//! * [`attention`], [`attention_masked`], [`attention_map`], [`linear_attention`], [`linear_attention_map`]; [`linear`]
+//! * [`add`], [`add_channel`], [`scale_shift_channel`], [`concat_channels`], [`softmax`], and functions of each number
+//!   ([`activate`])
+//! * [`upsample_nearest`], [`upsample_linear`], [`average_pool`], [`max_pool2d`], [`pixel_shuffle`]
 //! * [`selective_scan`], [`causal_conv1d`]: the sequence operations of Mamba
 //! * [`rfft`], [`irfft`], [`fft`], [`ifft`] over one to three axes; [`random_normal`], [`random_uniform`]
 //! * [`index_select`], [`gather_rows`], [`scatter_add`]
@@ -66,6 +68,7 @@
 //!
 //! `cuda`, `cudnn`, `metal`, `accelerate`, `mkl` are passed to Candle.
 
+mod activation;
 mod adam;
 mod attention;
 mod autograd;
@@ -85,14 +88,20 @@ mod points;
 mod pointwise;
 mod random;
 pub mod reference;
+mod resample;
+mod row_norm;
 mod scan;
 mod simd;
+mod softmax;
 
+pub use activation::Activation;
 pub use adam::{AdamCfg, AdamState, adam_step};
-pub use attention::{attention, linear_attention, linear_attention_map};
+pub use attention::{
+    AttentionSpec, attention, attention_map, attention_masked, linear_attention, linear_attention_map,
+};
 pub use autograd::{Tape, checkpoint, no_grad, record};
 pub use causal::causal_conv1d;
-pub use channels::{add_channel, concat_channels, upsample_nearest2x};
+pub use channels::{add_channel, concat_channels, scale_shift_channel};
 pub use conv::{
     Conv2dSpec, ConvSpec, PadMode, conv_transpose1d, conv_transpose2d, conv_transpose3d, conv1d, conv2d,
     conv3d,
@@ -102,14 +111,20 @@ pub use fourier::{FourierNorm, fft, ifft, irfft, rfft};
 pub use gather::{gather_rows, index_select, scatter_add};
 pub use linear::linear;
 pub use loss::{huber_loss, mse_loss};
-pub use norm::{Activation, group_norm};
+pub use norm::{group_norm, instance_norm};
 pub use points::{
     Ball, Boundary, ChamferCfg, ChamferNorm, EdgeLayout, Ground, Neighbors, SampleCfg, SinkhornCfg,
     ball_query, chamfer_directions, chamfer_loss, earth_movers_distance, edge_features, edge_max,
     farthest_points, gather_points, interpolate_points, knn, max_over_neighbors, nearest_distance,
     sinkhorn_distance,
 };
-pub use pointwise::{gelu, silu};
+pub use pointwise::{activate, add, exp, gelu, leaky_relu, relu, sigmoid, silu, softplus, tanh};
 pub use random::{random_normal, random_uniform};
+pub use resample::{
+    average_pool, max_pool2d, pixel_shuffle, pixel_unshuffle, upsample_linear, upsample_nearest,
+    upsample_nearest2x,
+};
+pub use row_norm::{layer_norm, modulated_norm, rms_norm};
 pub use scan::{ScanOptions, selective_scan};
 pub use simd::{Level, with_level};
+pub use softmax::softmax;

@@ -4,24 +4,13 @@ use std::sync::OnceLock;
 
 use candle_core::{Shape, Tensor};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
+use crate::activation::Activation;
 use crate::autograd::{self, Gradient, Op};
-use crate::memory::{Output, on_cpu};
+use crate::memory::{Output, on_cpu, with_scratch};
 use crate::simd::math::{SUM_LANES, fold, sigmoid};
 use crate::simd::{Level, fma, multiversion};
 use crate::{Error, Result, reference};
-
-/// What follows a normalisation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Activation {
-    /// Nothing.
-    #[default]
-    None,
-    /// $x / (1 + e^{-x})$.
-    Silu,
-}
 
 /// Group normalisation, then an activation $\phi$:
 ///
@@ -78,6 +67,40 @@ pub fn group_norm(
     Ok(autograd::apply(op, &[x, weight, bias])?)
 }
 
+/// Instance normalisation, [`group_norm`] with a group for each channel, then an activation; `weight` and `bias` may be
+/// left out.
+///
+/// # Source
+/// Ulyanov et al. 2016, arXiv:1607.08022.
+///
+/// # Errors
+/// As [`group_norm`].
+///
+/// # Example
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use halocast_kernels::{Activation, instance_norm};
+/// let x = Tensor::new(&[[[1.0f32, 3.0], [8.0, 4.0]]], &Device::Cpu)?;
+/// let y = instance_norm(&x, None, 0.0, Activation::None)?;
+/// assert_eq!(y.to_vec3::<f32>()?, [[[-1.0, 1.0], [1.0, -1.0]]]);
+/// # Ok::<(), halocast_kernels::Error>(())
+/// ```
+pub fn instance_norm(
+    x: &Tensor,
+    parameters: Option<(&Tensor, &Tensor)>,
+    eps: f64,
+    activation: Activation,
+) -> Result<Tensor> {
+    let c = x.dims().get(1).copied().unwrap_or(0);
+    match parameters {
+        Some((weight, bias)) => group_norm(x, weight, bias, c, eps, activation),
+        None => {
+            let weight = Tensor::ones(c, x.dtype(), x.device())?;
+            group_norm(x, &weight, &weight.zeros_like()?, c, eps, activation)
+        }
+    }
+}
+
 struct GroupNorm {
     n: usize,
     c: usize,
@@ -110,6 +133,9 @@ impl GroupNorm {
                 // SAFETY: each task writes its own group.
                 let y = unsafe { out.slice(group * size + k * self.plane, self.plane) };
                 affine(level, x, y, scale, bias[c] - mean * scale, silu);
+                if !silu {
+                    self.activation.apply(level, y);
+                }
             }
         });
         let _ = self.moments.set(moments);
@@ -145,16 +171,19 @@ impl GroupNorm {
                 let (weight, bias) = (weight[first + k], bias[first + k]);
                 let scale = weight * rstd;
                 let part = k * self.plane..(k + 1) * self.plane;
-                let (s, sx) = pull_back(
-                    level,
-                    &x[part.clone()],
-                    &dy[part.clone()],
-                    &mut dx[part],
-                    scale,
-                    bias - mean * scale,
-                    mean,
-                    silu,
-                );
+                let (x, dy, dx) = (&x[part.clone()], &dy[part.clone()], &mut dx[part]);
+                let offset = bias - mean * scale;
+                let (s, sx) = if silu || self.activation == Activation::None {
+                    pull_back(level, x, dy, dx, scale, offset, mean, silu)
+                } else {
+                    // The gradient of what the activation was applied to, then as without one.
+                    with_scratch(self.plane, |dv| {
+                        affine(level, x, dx, scale, offset, false);
+                        dv.copy_from_slice(dy);
+                        self.activation.pull(level, dx, dv);
+                        pull_back(level, x, dv, dx, scale, offset, mean, false)
+                    })
+                };
                 *sums = (s, sx * rstd);
                 total += f64::from(s) * f64::from(weight);
                 total_xhat += f64::from(sums.1) * f64::from(weight);
@@ -197,7 +226,7 @@ impl Op for GroupNorm {
 
 multiversion! {
     /// Mean and variance, of the values shifted by the first: no cancellation for a large offset.
-    fn mean_variance(x: &[f32]) -> (f32, f64) {
+    pub(crate) fn mean_variance(x: &[f32]) -> (f32, f64) {
         let shift = x[0];
         let (mut sums, mut squares) = (0.0f64, 0.0f64);
         // Single precision within a block, double between blocks.

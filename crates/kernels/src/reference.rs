@@ -16,8 +16,9 @@ pub use fourier::{fft, irfft, rfft};
 pub use gather::{gather_rows, index_select, scatter_add};
 pub use scan::{causal_conv1d, selective_scan};
 
+use crate::activation::Activation;
+use crate::attention::AttentionSpec;
 use crate::conv::{ConvSpec, PadMode, Sizes, source};
-use crate::norm::Activation;
 use crate::{Error, Result};
 
 pub use crate::points::reference as points;
@@ -193,10 +194,124 @@ pub fn group_norm(
     channel[1] = dims[1];
     let y =
         normal.broadcast_mul(&weight.reshape(channel.as_slice())?)?.broadcast_add(&bias.reshape(channel)?)?;
-    match activation {
-        Activation::None => Ok(y),
-        Activation::Silu => silu(&y),
-    }
+    activate(&y, activation)
+}
+
+/// [`crate::activate`].
+///
+/// # Errors
+/// As there.
+pub fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
+    Ok(match activation {
+        Activation::None => x.clone(),
+        Activation::Silu => x.silu()?,
+        Activation::Gelu => x.gelu_erf()?,
+        Activation::Relu => x.relu()?,
+        // The negative part is x less its positive part.
+        Activation::LeakyRelu(slope) => {
+            let positive = x.relu()?;
+            (&positive + ((x - &positive)? * f64::from(slope))?)?
+        }
+        Activation::Tanh => x.tanh()?,
+        Activation::Sigmoid => sigmoid(x)?,
+        // |x| as a sum of positive parts, whose gradients Candle has right.
+        Activation::Softplus => {
+            let size = (x.relu()? + x.neg()?.relu()?)?;
+            (x.relu()? + (size.neg()?.exp()? + 1.0)?.log()?)?
+        }
+        Activation::Exp => x.exp()?,
+    })
+}
+
+/// [`crate::silu`].
+///
+/// # Errors
+/// As there.
+pub fn silu(x: &Tensor) -> Result<Tensor> {
+    activate(x, Activation::Silu)
+}
+
+/// [`crate::gelu`].
+///
+/// # Errors
+/// As there.
+pub fn gelu(x: &Tensor) -> Result<Tensor> {
+    activate(x, Activation::Gelu)
+}
+
+fn sigmoid(x: &Tensor) -> Result<Tensor> {
+    Ok(((x.neg()?.exp()? + 1.0)?).recip()?)
+}
+
+/// [`crate::add`].
+///
+/// # Errors
+/// As there.
+pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    Ok((a + b)?)
+}
+
+/// [`crate::softmax`].
+///
+/// # Errors
+/// As there.
+pub fn softmax_last(x: &Tensor) -> Result<Tensor> {
+    softmax(x, x.rank() - 1)
+}
+
+/// [`crate::layer_norm`].
+///
+/// # Errors
+/// As there.
+pub fn layer_norm(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    eps: f64,
+    activation: Activation,
+) -> Result<Tensor> {
+    let rows = x.flatten_from(x.rank() - weight.rank())?;
+    let normal = standardised(&rows, eps)?.reshape(x.dims())?;
+    activate(&normal.broadcast_mul(weight)?.broadcast_add(bias)?, activation)
+}
+
+/// [`crate::rms_norm`].
+///
+/// # Errors
+/// As there.
+pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64, activation: Activation) -> Result<Tensor> {
+    let rows = x.flatten_from(x.rank() - weight.rank())?;
+    let square = rows.sqr()?.mean_keepdim(D::Minus1)?;
+    let normal = rows.broadcast_div(&(square + eps)?.sqrt()?)?.reshape(x.dims())?;
+    activate(&normal.broadcast_mul(weight)?, activation)
+}
+
+/// [`crate::modulated_norm`].
+///
+/// # Errors
+/// As there.
+pub fn modulated_norm(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f64) -> Result<Tensor> {
+    let (n, c) = scale.dims2()?;
+    let normal = standardised(x, eps)?.reshape((n, (), c))?;
+    let y = normal.broadcast_mul(&(scale.reshape((n, 1, c))? + 1.0)?)?;
+    Ok(y.broadcast_add(&shift.reshape((n, 1, c))?)?.reshape(x.dims())?)
+}
+
+/// [`crate::scale_shift_channel`].
+///
+/// # Errors
+/// As there.
+pub fn scale_shift_channel(x: &Tensor, scale: &Tensor, shift: &Tensor) -> Result<Tensor> {
+    let mut dims = scale.dims().to_vec();
+    dims.resize(x.rank(), 1);
+    let y = x.broadcast_mul(&(scale.reshape(dims.as_slice())? + 1.0)?)?;
+    Ok(y.broadcast_add(&shift.reshape(dims)?)?)
+}
+
+fn standardised(rows: &Tensor, eps: f64) -> Result<Tensor> {
+    let centred = rows.broadcast_sub(&rows.mean_keepdim(D::Minus1)?)?;
+    let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
+    Ok(centred.broadcast_div(&(variance + eps)?.sqrt()?)?)
 }
 
 /// [`crate::add_channel`].
@@ -235,22 +350,6 @@ pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
     })
 }
 
-/// [`crate::silu`].
-///
-/// # Errors
-/// As there.
-pub fn silu(x: &Tensor) -> Result<Tensor> {
-    Ok(x.silu()?)
-}
-
-/// [`crate::gelu`].
-///
-/// # Errors
-/// As there.
-pub fn gelu(x: &Tensor) -> Result<Tensor> {
-    Ok(x.gelu_erf()?)
-}
-
 /// [`crate::attention`].
 ///
 /// # Errors
@@ -258,6 +357,48 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64) -> Result<Tensor> {
     let scores = (q.contiguous()?.matmul(&k.transpose(2, 3)?.contiguous()?)? * scale)?;
     Ok(softmax(&scores, 3)?.matmul(&v.contiguous()?)?)
+}
+
+/// [`crate::attention_masked`].
+///
+/// # Errors
+/// As there.
+pub fn attention_masked(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    mask: Option<&Tensor>,
+    spec: AttentionSpec,
+) -> Result<Tensor> {
+    let scores = (q.contiguous()?.matmul(&k.transpose(2, 3)?.contiguous()?)? * spec.scale)?;
+    let (n, m) = (scores.dim(2)?, scores.dim(3)?);
+    let mut kept = Tensor::ones((1, 1, n, m), scores.dtype(), scores.device())?;
+    if let Some(mask) = mask {
+        let mask = mask.ne(0.0)?.to_dtype(scores.dtype())?;
+        kept = kept.broadcast_mul(&mask.reshape(((), 1, 1, m))?)?;
+    }
+    if spec.causal {
+        let index = |n: usize| Tensor::arange(0u32, n as u32, scores.device());
+        let kept_keys = index(m)?.reshape((1, m))?.broadcast_le(&index(n)?.reshape((n, 1))?)?;
+        kept = kept.broadcast_mul(&kept_keys.to_dtype(scores.dtype())?.reshape((1, 1, n, m))?)?;
+    }
+    // The largest of the scores that count, which no exponential then exceeds.
+    let lowered = scores.detach().broadcast_add(&((&kept - 1.0)? * 1e30)?)?;
+    let most = lowered.max_keepdim(3)?.maximum(-1e29)?;
+    let scores = scores.broadcast_mul(&kept)?.broadcast_sub(&most)?.broadcast_mul(&kept)?;
+    let e = scores.exp()?.broadcast_mul(&kept)?;
+    // Where nothing counts the sum is zero, and so is the output.
+    let sum = e.sum_keepdim(3)?;
+    let empty = sum.eq(0.0)?.to_dtype(sum.dtype())?;
+    Ok(e.broadcast_div(&(sum + empty)?)?.matmul(&v.contiguous()?)?)
+}
+
+/// [`crate::attention_map`].
+///
+/// # Errors
+/// As there.
+pub fn attention_map(qkv: &Tensor, heads: usize, scale: f64) -> Result<Tensor> {
+    of_map(qkv, heads, |q, k, v| attention(q, k, v, scale))
 }
 
 /// [`crate::linear_attention`].
@@ -275,11 +416,20 @@ pub fn linear_attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64) -> Resul
 /// # Errors
 /// As there.
 pub fn linear_attention_map(qkv: &Tensor, heads: usize, scale: f64) -> Result<Tensor> {
+    of_map(qkv, heads, |q, k, v| linear_attention(q, k, v, scale))
+}
+
+/// An attention of the queries, keys and values that are the channels of a map.
+fn of_map(
+    qkv: &Tensor,
+    heads: usize,
+    attend: impl Fn(&Tensor, &Tensor, &Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
     let mut dims = qkv.dims().to_vec();
     let d = dims[1] / (3 * heads);
     let parts = qkv.reshape((dims[0], 3, heads, d, ()))?;
     let part = |i: usize| parts.narrow(1, i, 1)?.squeeze(1)?.transpose(2, 3)?.contiguous();
-    let o = linear_attention(&part(0)?, &part(1)?, &part(2)?, scale)?;
+    let o = attend(&part(0)?, &part(1)?, &part(2)?)?;
     dims[1] /= 3;
     Ok(o.transpose(2, 3)?.contiguous()?.reshape(dims)?)
 }
@@ -292,6 +442,105 @@ pub fn upsample_nearest2x(x: &Tensor) -> Result<Tensor> {
     let (n, c, h, w) = x.dims4()?;
     let x = x.reshape((n, c, h, 1, w, 1))?.broadcast_as((n, c, h, 2, w, 2))?;
     Ok(x.reshape((n, c, 2 * h, 2 * w))?)
+}
+
+/// [`crate::upsample_nearest`].
+///
+/// # Errors
+/// As there.
+pub fn upsample_nearest(x: &Tensor, factor: usize) -> Result<Tensor> {
+    along_axes(x, |x, outer, len, inner| {
+        let x = x.reshape((outer, len, 1, inner))?.broadcast_as((outer, len, factor, inner))?;
+        Ok(x.reshape((outer, len * factor, inner))?)
+    })
+}
+
+/// [`crate::average_pool`].
+///
+/// # Errors
+/// As there.
+pub fn average_pool(x: &Tensor, size: usize) -> Result<Tensor> {
+    along_axes(x, |x, outer, len, inner| {
+        let x = x.narrow(1, 0, len / size * size)?.contiguous()?.reshape((outer, len / size, size, inner))?;
+        Ok(x.mean(2)?)
+    })
+}
+
+/// [`crate::upsample_linear`].
+///
+/// # Errors
+/// As there.
+pub fn upsample_linear(x: &Tensor, factor: usize) -> Result<Tensor> {
+    along_axes(x, |x, _, len, _| {
+        let position = |i: usize| ((i as f64 + 0.5) / factor as f64 - 0.5).max(0.0);
+        let rows = len * factor;
+        let below: Vec<u32> = (0..rows).map(|i| position(i) as u32).collect();
+        let above: Vec<u32> = below.iter().map(|&i| (i + 1).min(len as u32 - 1)).collect();
+        let weights: Vec<f64> = (0..rows).map(|i| position(i).fract()).collect();
+        let weights = Tensor::from_vec(weights, (1, rows, 1), x.device())?.to_dtype(x.dtype())?;
+        let take = |index: Vec<u32>| x.index_select(&Tensor::from_vec(index, rows, x.device())?, 1);
+        let (below, above) = (take(below)?, take(above)?);
+        Ok((&below + (above - &below)?.broadcast_mul(&weights)?)?)
+    })
+}
+
+/// [`crate::pixel_shuffle`].
+///
+/// # Errors
+/// As there.
+pub fn pixel_shuffle(x: &Tensor, factor: usize) -> Result<Tensor> {
+    let (n, c, h, w) = x.dims4()?;
+    let c = c / (factor * factor);
+    let x = x.reshape(vec![n, c, factor, factor, h, w])?.permute(vec![0, 1, 4, 2, 5, 3])?.contiguous()?;
+    Ok(x.reshape((n, c, h * factor, w * factor))?)
+}
+
+/// [`crate::pixel_unshuffle`].
+///
+/// # Errors
+/// As there.
+pub fn pixel_unshuffle(x: &Tensor, factor: usize) -> Result<Tensor> {
+    let (n, c, h, w) = x.dims4()?;
+    let (h, w) = (h / factor, w / factor);
+    let x = x.reshape(vec![n, c, h, factor, w, factor])?.permute(vec![0, 1, 3, 5, 2, 4])?.contiguous()?;
+    Ok(x.reshape((n, c * factor * factor, h, w))?)
+}
+
+/// [`crate::max_pool2d`].
+///
+/// # Errors
+/// As there.
+pub fn max_pool2d(x: &Tensor, kernel: usize, stride: usize, padding: usize) -> Result<Tensor> {
+    let (n, c, h, w) = x.dims4()?;
+    // One index a window and tap, found outside the graph; the numbers are gathered within it.
+    let (oh, ow) = ((h + 2 * padding - kernel) / stride + 1, (w + 2 * padding - kernel) / stride + 1);
+    let values = x.detach().to_dtype(DType::F64)?.to_device(&candle_core::Device::Cpu)?;
+    let values = values.reshape((n * c, h * w))?.to_vec2::<f64>()?;
+    let mut index = Vec::with_capacity(n * c * oh * ow);
+    for plane in &values {
+        for (i, j) in (0..oh).flat_map(|i| (0..ow).map(move |j| (i, j))) {
+            let rows = (i * stride).saturating_sub(padding)..(i * stride + kernel - padding).min(h);
+            let columns = (j * stride).saturating_sub(padding)..(j * stride + kernel - padding).min(w);
+            let taps = rows.flat_map(|y| columns.clone().map(move |x| y * w + x));
+            let best = taps.reduce(|a, b| if plane[b] > plane[a] { b } else { a });
+            index.push(best.unwrap_or(0) as u32);
+        }
+    }
+    let index = Tensor::from_vec(index, (n * c, oh * ow), x.device())?;
+    Ok(x.reshape((n * c, h * w))?.gather(&index, 1)?.reshape((n, c, oh, ow))?)
+}
+
+/// Applies a map of `[outer, axis, inner]` along every axis after the first two.
+fn along_axes(x: &Tensor, map: impl Fn(&Tensor, usize, usize, usize) -> Result<Tensor>) -> Result<Tensor> {
+    let mut x = x.clone();
+    for axis in 2..x.rank() {
+        let mut dims = x.dims().to_vec();
+        let (outer, inner) = (dims[..axis].iter().product(), dims[axis + 1..].iter().product());
+        let y = map(&x.contiguous()?.reshape((outer, dims[axis], inner))?, outer, dims[axis], inner)?;
+        dims[axis] = y.dim(1)?;
+        x = y.reshape(dims)?;
+    }
+    Ok(x)
 }
 
 /// [`crate::huber_loss`].

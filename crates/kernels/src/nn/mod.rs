@@ -11,7 +11,7 @@ mod normalization;
 
 pub use convolution::{Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d};
 pub use dense::Linear;
-pub use normalization::GroupNorm;
+pub use normalization::{GroupNorm, LayerNorm, RmsNorm};
 
 use candle_core::{Shape, Tensor};
 use candle_nn::{Init, VarBuilder};

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::silu;
+use super::{activate, silu};
 use crate::{Activation, Result, ScanOptions};
 
 /// [`crate::selective_scan`].
@@ -83,8 +83,5 @@ pub fn causal_conv1d(
     if let Some(bias) = bias {
         y = y.broadcast_add(&bias.reshape((1, d, 1))?)?;
     }
-    match activation {
-        Activation::None => Ok(y),
-        Activation::Silu => silu(&y),
-    }
+    activate(&y, activation)
 }

@@ -3,7 +3,9 @@
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
 use halocast_kernels::nn::{Conv2d, GroupNorm, Linear};
-use halocast_kernels::{Activation, Conv2dSpec, PadMode, add_channel, attention, linear_attention_map};
+use halocast_kernels::{
+    Activation, Conv2dSpec, PadMode, add, add_channel, attention_map, linear_attention_map,
+};
 
 use super::UNetConfig;
 use crate::Result;
@@ -63,8 +65,8 @@ impl ResidualBlock {
         }
         let h = self.block2.forward(&h)?;
         match &self.res_conv {
-            Some(conv) => Ok((h + conv.forward(x)?)?),
-            None => Ok((h + x)?),
+            Some(conv) => Ok(add(&h, &conv.forward(x)?)?),
+            None => Ok(add(&h, x)?),
         }
     }
 }
@@ -103,19 +105,8 @@ impl AttentionBlock {
             Some(norm) => {
                 norm.forward(&self.to_out.forward(&linear_attention_map(&qkv, self.heads, scale)?)?)?
             }
-            None => self.to_out.forward(&self.full(&qkv, scale)?)?,
+            None => self.to_out.forward(&attention_map(&qkv, self.heads, scale)?)?,
         };
-        Ok((out + x)?)
-    }
-
-    /// Softmax attention between all pixels of `qkv` `[batch, 3 heads dim_head, y, x]`.
-    fn full(&self, qkv: &Tensor, scale: f64) -> Result<Tensor> {
-        let (batch, _, height, width) = qkv.dims4()?;
-        // -> three of [batch, heads, pixel, dim_head]
-        let parts = qkv.reshape((batch, 3, self.heads, self.dim_head, height * width))?.transpose(3, 4)?;
-        let part = |i: usize| -> Result<Tensor> { Ok(parts.narrow(1, i, 1)?.squeeze(1)?.contiguous()?) };
-        let attended = attention(&part(0)?, &part(1)?, &part(2)?, scale)?;
-        let hidden = self.heads * self.dim_head;
-        Ok(attended.transpose(2, 3)?.contiguous()?.reshape((batch, hidden, height, width))?)
+        Ok(add(&out, x)?)
     }
 }
