@@ -144,18 +144,18 @@ impl<'a> Stepper<'a> {
         if self.collective.size() > 1 {
             found.sum_over(self.collective)?;
         }
+        let examples = self.config.batch;
+        if !examples.is_power_of_two() {
+            found.gradients.scale(unit(examples) / examples as f64)?;
+        }
         Ok(found)
     }
 
-    /// The gradients of a phase at this rank's share of a batch: the sum over its parts, each weighted by its share of
-    /// all examples.
+    /// What a phase finds at this rank's share of a batch: the sum over its parts.
     fn own_gradients(&mut self, step: u64, phase: usize, draw: &Draw) -> Result<Found> {
         let mut sum: Option<Found> = None;
         for part in &draw.parts {
-            let mut found = self.gradients_of(step, phase, draw, part)?;
-            if part.shard.len < part.shard.total {
-                found.scale(part.shard.weight())?;
-            }
+            let found = self.gradients_of(step, phase, draw, part)?;
             match &mut sum {
                 None => sum = Some(found),
                 Some(sum) => sum.add(&found)?,
@@ -165,7 +165,12 @@ impl<'a> Stepper<'a> {
         sum.ok_or(Error::Config { field: "accumulate", expected, got })
     }
 
-    /// The gradients of a phase at a part of a batch.
+    /// What a phase finds at a part of a batch of `total` examples: its share of the mean loss, and the gradients of the
+    /// sum of the examples' losses divided by [`unit`]`(total)`.
+    ///
+    /// The mean over a part of n examples is differentiated from the seed n / unit, which is exact, so that what reaches
+    /// each example does not depend on n: its gradient has the same bits however the batch is divided, and only the
+    /// order of the sum over examples differs.
     fn gradients_of(&mut self, step: u64, phase: usize, draw: &Draw, batch: &Batch) -> Result<Found> {
         let mut rng = draw.noise(phase);
         let model = self.model;
@@ -177,9 +182,12 @@ impl<'a> Stepper<'a> {
             let batch = self.keep(step, phase, draw, reason)?;
             return Err(Error::Diverged { step, phase: model.phase_name(phase).into(), loss: value, batch });
         }
-        let store = self.ledger.time(Part::Backward, || tape.backward(&loss.total))?;
-        let parts = loss.parts.iter().map(|&(name, part)| (name, f64::from(part))).collect();
-        Ok(Found { gradients: self.optimizers[phase].gradients(&store)?, loss: value, parts })
+        let shard = batch.shard;
+        let seed = loss.total.ones_like()?.affine(shard.len as f64 / unit(shard.total), 0.0)?;
+        let store = self.ledger.time(Part::Backward, || tape.backward_from(&loss.total, seed))?;
+        let parts = loss.parts.iter().map(|&(name, part)| (name, f64::from(part) * shard.weight())).collect();
+        let share = (f64::from(value) * shard.weight()) as f32;
+        Ok(Found { gradients: self.optimizers[phase].gradients(&store)?, loss: share, parts })
     }
 
     /// The norm of the gradients of a phase; one that is no number ends the run before any parameter is touched.
@@ -226,12 +234,6 @@ impl Draw {
 }
 
 impl Found {
-    fn scale(&mut self, factor: f64) -> Result<()> {
-        self.loss = (f64::from(self.loss) * factor) as f32;
-        self.parts.values_mut().for_each(|part| *part *= factor);
-        self.gradients.scale(factor)
-    }
-
     fn add(&mut self, other: &Self) -> Result<()> {
         self.loss += other.loss;
         other.parts.iter().for_each(|(name, part)| *self.parts.entry(name).or_default() += part);
@@ -249,6 +251,11 @@ impl Found {
         self.parts.values_mut().zip(&values[1..]).for_each(|(part, &sum)| *part = f64::from(sum));
         self.gradients.read(&values[first..])
     }
+}
+
+/// The power of two by which the gradients of a batch of so many examples are divided while they are summed.
+fn unit(examples: usize) -> f64 {
+    examples.next_power_of_two() as f64
 }
 
 /// Gathers the record of a step from its phases.
