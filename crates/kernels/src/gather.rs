@@ -181,7 +181,7 @@ impl Map {
     }
 
     /// `base` (or zeros) with the rows of `source` added where they were picked, in their order.
-    fn scatter(&self, base: Option<&[f32]>, source: &[f32]) -> Vec<f32> {
+    fn add_rows(&self, base: Option<&[f32]>, source: &[f32]) -> Vec<f32> {
         let Sizes { outer, rows, inner } = self.sizes;
         let size = rows * inner;
         let mut y = Output::new(outer * size);
@@ -250,7 +250,7 @@ impl Op for Gather {
     }
 
     fn backward(&self, _: &[&[f32]], dy: &[f32], _: &[bool]) -> candle_core::Result<Vec<Gradient>> {
-        Ok(vec![Gradient::Values(self.map.scatter(None, dy))])
+        Ok(vec![Gradient::Values(self.map.add_rows(None, dy))])
     }
 
     fn keeps(&self, _: usize) -> bool {
@@ -269,7 +269,7 @@ impl Op for Scatter {
     }
 
     fn forward(&self, inputs: &[&[f32]]) -> candle_core::Result<(Vec<f32>, Shape)> {
-        Ok((self.map.scatter(Some(inputs[0]), inputs[1]), self.shape.clone()))
+        Ok((self.map.add_rows(Some(inputs[0]), inputs[1]), self.shape.clone()))
     }
 
     fn backward(&self, _: &[&[f32]], dy: &[f32], wanted: &[bool]) -> candle_core::Result<Vec<Gradient>> {

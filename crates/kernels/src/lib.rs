@@ -21,6 +21,8 @@
 //! * [`selective_scan`], [`causal_conv1d`]: the sequence operations of Mamba
 //! * [`rfft`], [`irfft`], [`fft`], [`ifft`] over one to three axes; [`random_normal`], [`random_uniform`]
 //! * [`index_select`], [`gather_rows`], [`scatter_add`]
+//! * clouds of points: [`knn`], [`ball_query`], [`farthest_points`], [`interpolate_points`], [`chamfer_loss`],
+//!   [`earth_movers_distance`], [`sinkhorn_distance`], [`edge_features`]
 //! * [`huber_loss`], [`mse_loss`]
 //! * [`AdamState`], [`adam_step`]: the optimiser with a moving average, in place
 //! * [`nn`]: layers with PyTorch's parameter names, shapes and initial values

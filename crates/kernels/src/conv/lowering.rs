@@ -31,7 +31,7 @@ pub(super) fn backward_input(dy: &[f32], w: &[f32], b: Option<&[f32]>, s: &Sizes
     let l = Lowering::new(s);
     let parts =
         l.groups(|group| planar::backward_input(&l.extract(dy, group), l.weights(w, group), None, &l.g));
-    l.scatter(&parts, b)
+    l.distribute(&parts, b)
 }
 
 /// `dW` of `y = conv(x, w)`.
@@ -190,7 +190,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// The adjoint of [`gather`](Self::gather), plus a bias for each channel.
-    fn scatter(&self, groups: &[Vec<f32>], b: Option<&[f32]>) -> Vec<f32> {
+    fn distribute(&self, groups: &[Vec<f32>], b: Option<&[f32]>) -> Vec<f32> {
         let (s, g) = (self.s, &self.g);
         let plane = g.in_plane();
         let mut dx = Output::new(s.n * s.ci * s.in_volume());
