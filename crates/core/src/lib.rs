@@ -6,7 +6,7 @@
 //! * [`Cosmology`]: flat LCDM background: E(a), growth, distances, densities.
 //! * [`Unit`]: what one stored number means in cgs, with its exponents of the scale factor and of h.
 //! * [`PeriodicBox`]: wrapping and minimum-image distances.
-//! * [`ParticleSet`], [`Snapshot`]: particles with named, unit-carrying fields.
+//! * [`Table`], [`ParticleSet`], [`Snapshot`], [`GroupCatalogue`]: particles and groups with named, unit-carrying fields.
 //! * [`Map`], [`Cube`], [`Cloud`]: what models see. Images are `[y, x]`, cubes `[x, y, z]`;
 //!   [`image_from_xy`] is the one place where the order changes.
 //! * [`Rng`]: a counter-based generator that can be split, saved and resumed.
@@ -46,6 +46,7 @@ mod progress;
 mod rng;
 mod shard;
 pub mod stream;
+mod table;
 mod units;
 
 pub use cosmology::{Cosmology, GRAVITATIONAL_CONSTANT, RHO_CRITICAL, SPEED_OF_LIGHT};
@@ -54,9 +55,10 @@ pub use error::{Error, Result};
 pub use file::write_whole;
 pub use grid::{Cloud, Cube, Map, image_from_xy};
 pub use metric::{Comparison, Curve, Metric};
-pub use particles::{Field, FieldValues, Header, ParticleSet, Snapshot, Species};
+pub use particles::{Header, ParticleSet, Snapshot, Species};
 pub use periodic::PeriodicBox;
 pub use progress::Progress;
 pub use rng::{Rng, RngState};
 pub use shard::Shard;
+pub use table::{Field, FieldValues, GroupCatalogue, Table};
 pub use units::Unit;

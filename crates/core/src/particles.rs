@@ -1,12 +1,11 @@
-//! Particles with named fields that carry their units.
+//! Particles of several species, and the snapshot they make.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use ndarray::ArrayD;
 use serde::{Deserialize, Serialize};
 
-use crate::{Cosmology, Error, PeriodicBox, Result, Unit};
+use crate::{Cosmology, Error, Field, FieldValues, PeriodicBox, Result, Table, Unit};
 
 /// The particle types of Gadget- and Arepo-type files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -57,65 +56,19 @@ impl fmt::Display for Species {
     }
 }
 
-/// The values of a field in the type they were stored with; the first axis is the particle.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum FieldValues {
-    /// 32-bit floating point.
-    F32(ArrayD<f32>),
-    /// 64-bit floating point.
-    F64(ArrayD<f64>),
-    /// Signed integers of up to 64 bits.
-    I64(ArrayD<i64>),
-    /// Unsigned integers of up to 64 bits.
-    U64(ArrayD<u64>),
-}
-
-impl FieldValues {
-    /// The shape, the particle first.
-    pub fn shape(&self) -> &[usize] {
-        match self {
-            Self::F32(v) => v.shape(),
-            Self::F64(v) => v.shape(),
-            Self::I64(v) => v.shape(),
-            Self::U64(v) => v.shape(),
-        }
-    }
-
-    /// The values as f64. Integers above 2^53 lose digits: identifiers are not meant to be read this way.
-    pub fn to_f64(&self) -> ArrayD<f64> {
-        match self {
-            Self::F32(v) => v.mapv(f64::from),
-            Self::F64(v) => v.clone(),
-            Self::I64(v) => v.mapv(|x| x as f64),
-            Self::U64(v) => v.mapv(|x| x as f64),
-        }
-    }
-}
-
-/// A named quantity of every particle of a set.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Field {
-    /// The values, `[particle, ...]`.
-    pub values: FieldValues,
-    /// Their unit.
-    pub unit: Unit,
-}
-
 /// The particles of one species.
 ///
 /// Fields go by the names of IllustrisTNG files: `Coordinates`, `Velocities`, `Masses`, `ParticleIDs`, `Density`, ...
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParticleSet {
     species: Species,
-    len: usize,
-    fields: BTreeMap<String, Field>,
+    table: Table,
 }
 
 impl ParticleSet {
     /// A set of `len` particles without fields.
     pub fn new(species: Species, len: usize) -> Self {
-        Self { species, len, fields: BTreeMap::new() }
+        Self { species, table: Table::new(species.to_string(), len) }
     }
 
     /// The species.
@@ -125,81 +78,51 @@ impl ParticleSet {
 
     /// The number of particles.
     pub fn len(&self) -> usize {
-        self.len
+        self.table.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.table.is_empty()
     }
 
     /// Adds or replaces a field.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the first axis is not the number of particles.
+    /// [`Error::Shape`](crate::Error::Shape) when the first axis is not the number of particles.
     pub fn insert(&mut self, name: impl Into<String>, values: FieldValues, unit: Unit) -> Result<()> {
-        let name = name.into();
-        if values.shape().first() != Some(&self.len) {
-            return Err(Error::Shape {
-                operation: "particle set",
-                what: format!("field {name:?} of {}", self.species),
-                expected: format!("[{}, ...]", self.len),
-                got: values.shape().to_vec(),
-            });
-        }
-        self.fields.insert(name, Field { values, unit });
-        Ok(())
+        self.table.insert(name, values, unit)
     }
 
     /// The fields by name.
     pub fn fields(&self) -> impl Iterator<Item = (&str, &Field)> {
-        self.fields.iter().map(|(name, field)| (name.as_str(), field))
+        self.table.fields()
     }
 
     /// A field.
     ///
     /// # Errors
-    /// [`Error::AbsentField`] listing the fields there are.
+    /// [`Error::AbsentField`](crate::Error::AbsentField) listing the fields there are.
     pub fn field(&self, name: &str) -> Result<&Field> {
-        self.fields.get(name).ok_or_else(|| Error::AbsentField {
-            species: self.species.to_string(),
-            field: name.to_owned(),
-            available: self.fields.keys().cloned().collect::<Vec<_>>().join(", "),
-        })
+        self.table.field(name)
     }
 
     /// A vector field as rows of three, in the unit it is stored with.
     ///
     /// # Errors
-    /// [`Error::AbsentField`]; [`Error::Shape`] when the field is not `[particle, 3]`.
+    /// [`Error::AbsentField`](crate::Error::AbsentField); [`Error::Shape`](crate::Error::Shape) when the field is not
+    /// `[particle, 3]`.
     pub fn vectors(&self, name: &str) -> Result<Vec<[f64; 3]>> {
-        let values = self.field(name)?.values.to_f64();
-        if values.shape() != [self.len, 3] {
-            return Err(Error::Shape {
-                operation: "particle set",
-                what: format!("field {name:?} of {}", self.species),
-                expected: format!("[{}, 3]", self.len),
-                got: values.shape().to_vec(),
-            });
-        }
-        Ok(values.outer_iter().map(|row| [row[0], row[1], row[2]]).collect())
+        self.table.vectors(name)
     }
 
     /// A scalar field, in the unit it is stored with.
     ///
     /// # Errors
-    /// [`Error::AbsentField`]; [`Error::Shape`] when the field is not `[particle]`.
+    /// [`Error::AbsentField`](crate::Error::AbsentField); [`Error::Shape`](crate::Error::Shape) when the field is not
+    /// `[particle]`.
     pub fn scalars(&self, name: &str) -> Result<Vec<f64>> {
-        let values = self.field(name)?.values.to_f64();
-        if values.shape() != [self.len] {
-            return Err(Error::Shape {
-                operation: "particle set",
-                what: format!("field {name:?} of {}", self.species),
-                expected: format!("[{}]", self.len),
-                got: values.shape().to_vec(),
-            });
-        }
-        Ok(values.into_iter().collect())
+        self.table.scalars(name)
     }
 }
 

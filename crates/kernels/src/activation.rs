@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::simd::math::{exp, sigmoid};
+use crate::simd::math::{exp, log1p_exp, sigmoid};
 use crate::simd::{Level, fma, multiversion};
 
 /// What follows a normalisation, or stands alone ([`activate`](crate::activate)).
@@ -146,7 +146,7 @@ fn value<const FMA: bool>(function: Activation, x: f32) -> f32 {
         }
         Activation::Tanh => tanh::<FMA>(x),
         Activation::Sigmoid => sigmoid::<FMA>(x),
-        Activation::Softplus => softplus::<FMA>(x),
+        Activation::Softplus => log1p_exp::<FMA>(x),
         Activation::Exp => exp_unbounded::<FMA>(x),
     }
 }
@@ -223,31 +223,6 @@ fn tanh<const FMA: bool>(x: f32) -> f32 {
     } else {
         x
     }
-}
-
-/// `max(x, 0) + ln(1 + e^-|x|)`, the logarithm by Cephes' `logf`.
-#[inline(always)]
-fn softplus<const FMA: bool>(x: f32) -> f32 {
-    let t = exp::<FMA>(-x.abs());
-    // 1 + t = (1 + m) 2^k with m in [-0.3, 0.42).
-    let large = t >= std::f32::consts::SQRT_2 - 1.0;
-    let m = if large { 0.5 * (t - 1.0) } else { t };
-    let mut p = 7.037_684e-2;
-    for c in [
-        -1.151_461e-1,
-        1.167_699_9e-1,
-        -1.242_014_1e-1,
-        1.424_932_3e-1,
-        -1.666_805_8e-1,
-        2.000_071_5e-1,
-        -2.499_999_4e-1,
-        3.333_333e-1,
-    ] {
-        p = fma::<FMA>(p, m, c);
-    }
-    let log = m + fma::<FMA>(p * m, m * m, -0.5 * m * m);
-    let log = if large { log + std::f32::consts::LN_2 } else { log };
-    log + if x < 0.0 { 0.0 } else { x }
 }
 
 /// The normal distribution function and density.

@@ -83,7 +83,12 @@ impl Bench {
 
 /// Normal-ish numbers, the same on every run.
 pub fn random(shape: &[usize]) -> Tensor {
-    let mut state = 1u32;
+    seeded(1, shape)
+}
+
+/// Normal-ish numbers of a seed.
+pub fn seeded(seed: u32, shape: &[usize]) -> Tensor {
+    let mut state = seed;
     let data: Vec<f32> = (0..shape.iter().product::<usize>())
         .map(|_| {
             let mut sum = 0.0;
@@ -100,6 +105,11 @@ pub fn random(shape: &[usize]) -> Tensor {
 /// A variable of such numbers.
 pub fn var(shape: &[usize]) -> Var {
     Var::from_tensor(&random(shape)).unwrap()
+}
+
+/// A variable of the numbers of a seed.
+pub fn seeded_var(seed: u32, shape: &[usize]) -> Var {
+    Var::from_tensor(&seeded(seed, shape)).unwrap()
 }
 
 /// The gradient of every variable for a gradient of ones of the output.

@@ -260,7 +260,6 @@ impl Kernel for Transpose {
 ///
 /// # Safety
 /// All three are valid for their sizes and strides, and nobody else touches `C`.
-#[allow(clippy::too_many_arguments)]
 pub(super) unsafe fn multiply(
     level: Level,
     (rows, columns, depth): (usize, usize, usize),
