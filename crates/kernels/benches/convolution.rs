@@ -12,26 +12,20 @@ fn main() {
     let bench = Bench::from_environment();
     let same = ConvSpec { padding: 1, ..Default::default() };
     let half = Conv2dSpec { stride: 2, ..same };
-    for (c, s) in [(64, 64), (128, 32), (256, 16)] {
-        let (x, x2, w) = (var(&[8, c, s / 2, s / 2]), var(&[8, c, s, s]), var(&[c, c, 4, 4]));
-        bench.run(&format!("unet_convT4x4s2_{c}_fwd"), || {
-            drop(no_grad(|| conv_transpose2d(&x, &w, None, half).unwrap()));
-        });
-        bench.run(&format!("unet_convT4x4s2_{c}_fwdbwd"), || {
-            backward(conv_transpose2d(&x, &w, None, half).unwrap());
-        });
-        bench.run(&format!("unet_conv4x4s2_{c}_fwd"), || {
-            drop(no_grad(|| conv2d(&x2, &w, None, half).unwrap()))
-        });
-        bench.run(&format!("unet_conv4x4s2_{c}_fwdbwd"), || backward(conv2d(&x2, &w, None, half).unwrap()));
-    }
     let both = |name: &str, f: &dyn Fn() -> Tensor| {
         bench.run(&format!("{name}_fwd"), || drop(no_grad(f)));
         bench.run(&format!("{name}_fwdbwd"), || backward(f()));
     };
-    for n in [8, 1] {
-        let (x, w) = (var(&[n, 512, 8, 8]), var(&[512, 512, 3, 3]));
-        both(&format!("low_conv3x3_512_b{n}"), &|| conv2d(&x, &w, None, same).unwrap());
+    for (n, tail) in [(8, ""), (1, "_b1")] {
+        for (c, s) in [(64, 64), (128, 32), (256, 16)] {
+            let (x, x2, w) = (var(&[n, c, s / 2, s / 2]), var(&[n, c, s, s]), var(&[c, c, 4, 4]));
+            both(&format!("unet_convT4x4s2_{c}{tail}"), &|| conv_transpose2d(&x, &w, None, half).unwrap());
+            both(&format!("unet_conv4x4s2_{c}{tail}"), &|| conv2d(&x2, &w, None, half).unwrap());
+        }
+    }
+    for (n, c, s) in [(8, 512, 8), (1, 512, 8), (1, 256, 16), (1, 128, 32), (1, 64, 64)] {
+        let (x, w) = (var(&[n, c, s, s]), var(&[c, c, 3, 3]));
+        both(&format!("low_conv3x3_{c}_b{n}"), &|| conv2d(&x, &w, None, same).unwrap());
     }
     let (x, w) = (var(&[8, 64, 64, 64]), var(&[384, 64, 1, 1]));
     both("wide_conv1x1_64_384", &|| conv2d(&x, &w, None, ConvSpec::default()).unwrap());

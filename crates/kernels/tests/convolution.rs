@@ -120,6 +120,11 @@ fn chosen_sizes_agree_with_the_definition() {
     check(1, &[2, 4, 64], &[8, 1, 4], 2, 1, 4);
     check(2, &[2, 16, 12, 16], &[24, 8, 3, 3], 1, 1, 2);
     check(2, &[1, 16, 8, 12], &[16, 8, 4, 4], 2, 1, 2);
+    // Few pixels and many filters.
+    check(2, &[1, 100, 8, 8], &[90, 100, 3, 3], 1, 1, 1);
+    check(2, &[1, 68, 8, 8], &[60, 68, 4, 4], 2, 1, 1);
+    check(2, &[1, 17, 6, 37], &[25, 17, 5, 3], 1, 1, 1);
+    check(2, &[3, 33, 70, 31], &[3, 33, 3, 5], 3, 1, 1);
     check(2, &[2, 5, 9, 70], &[5, 1, 3, 3], 1, 1, 5);
     check(2, &[2, 4, 8, 8], &[8, 1, 5, 5], 2, 2, 4);
     check(3, &[1, 8, 6, 8, 8], &[8, 8, 3, 3, 3], 1, 1, 1);
@@ -250,6 +255,9 @@ fn the_same_bits_at_any_number_of_threads() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let mut all = vec![];
+            let (x, w) = (random(1, &[1, 100, 8, 8]), random(2, &[90, 100, 3, 3]));
+            let f = |t: &[Tensor]| conv2d(&t[0], &t[1], None, ConvSpec::default()).unwrap();
+            all.extend(output_and_gradients(f, &[x, w]).iter().flat_map(values));
             for (i, [conv, transposed, ..]) in ALL.into_iter().enumerate() {
                 for (k, stride, groups) in [(3, 1, 1), (4, 2, 1), (3, 1, 16), (3, 1, 2)] {
                     let spec = ConvSpec { stride, padding: 1, groups, ..Default::default() };

@@ -6,6 +6,8 @@
 //! the phases through a table of displacements, one for each tap and channel. The gradient with respect to the input
 //! is the same with the roles exchanged, phase by phase.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::geometry::Geometry;
@@ -13,7 +15,7 @@ use crate::memory::{Output, with_scratch};
 use crate::simd::Level;
 use crate::simd::vector::{Kernel, Simd, dispatch};
 
-/// Output channels of a panel of weights.
+/// Channels of a panel: as many rows of weights as the longest vectors have registers for.
 const PANEL: usize = 8;
 /// Numbers of phases of a part of an image: half a megabyte, so that they stay in the second-level cache.
 pub(super) const PART: usize = 128 * 1024;
@@ -30,28 +32,29 @@ pub(super) fn forward(x: &[f32], w: &[f32], b: Option<&[f32]>, g: &Geometry) -> 
     let bands = g.oh.div_ceil(rows);
     let plane = (rows + reach_y) * pitch;
     let shifts = shifts(g, plane, pitch);
-    let weights = panels(g.co, g.taps(), |o, k| w[o * g.taps() + k]);
     let mut y = Output::new(g.n * g.co * g.out_plane());
     let out = y.shared();
     let run = (rows * pitch).next_multiple_of(SLACK);
-    let sums = g.co.next_multiple_of(PANEL) * run;
-    (0..g.n * bands).into_par_iter().for_each(|task| {
-        let (image, first) = (task / bands, (task % bands) * rows);
+    let parts = parts(g.n * bands, g.co);
+    (0..g.n * bands * parts).into_par_iter().for_each(|task| {
+        let (piece, part) = (task / parts, task % parts);
+        let (image, first) = (piece / bands, (piece % bands) * rows);
         let rows = rows.min(g.oh - first);
         let x = &x[image * g.ci * g.in_plane()..][..g.ci * g.in_plane()];
+        let channels = channels(part, parts, g.co);
         let size = g.ci * s * s * plane + reach_x + SLACK;
-        with_scratch(size + sums, |scratch| {
+        with_scratch(size + channels.len().next_multiple_of(PANEL) * run, |scratch| {
             let (phases, sums) = scratch.split_at_mut(size);
             split(x, g, first, rows + reach_y, pitch, plane, phases);
             let length = rows * pitch;
-            dispatch(level, Products { phases, shifts: &shifts, weights: &weights, length, sums, run });
-            for channel in 0..g.co {
+            let weights = Weights { w, row: g.taps(), rows: channels.clone(), taps: None };
+            Products { phases, shifts: &shifts, weights, length, sums, run }.compute(level);
+            for (channel, sums) in channels.zip(sums.chunks_exact(run)) {
                 let bias = b.map_or(0.0, |b| b[channel]);
                 let start = (image * g.co + channel) * g.out_plane() + first * g.ow;
-                // SAFETY: each task writes its own rows of its image.
+                // SAFETY: each task writes its own rows of its channels of its image.
                 let y = unsafe { out.slice(start, rows * g.ow) };
-                let sums = sums[channel * run..].chunks_exact(pitch);
-                for (y, sums) in y.chunks_exact_mut(g.ow).zip(sums) {
+                for (y, sums) in y.chunks_exact_mut(g.ow).zip(sums.chunks_exact(pitch)) {
                     for (y, sum) in y.iter_mut().zip(sums) {
                         *y = sum + bias;
                     }
@@ -71,20 +74,17 @@ pub(super) fn backward_input(dy: &[f32], w: &[f32], b: Option<&[f32]>, g: &Geome
     let pitch = g.ow + reach_x;
     // The gradient between rows of zeros, each row with zeros behind it.
     let plane = (g.oh + 2 * reach_y) * pitch;
-    let phases: Vec<Phase> = (0..s * s).map(|i| Phase::new(g, w, i / s, i % s, plane, pitch)).collect();
+    let phases: Vec<Phase> = (0..s * s).map(|i| Phase::new(g, i / s, i % s, plane, pitch)).collect();
     let length = (g.oh + reach_y) * pitch;
     let run = length.next_multiple_of(SLACK);
-    // Parts of the channels, where there are few images.
-    let panel_count = g.ci.div_ceil(PANEL);
-    let parts = panel_count.min(8usize.div_ceil(g.n.max(1)));
+    let parts = parts(g.n, g.ci);
     let mut dx = Output::new(g.n * g.ci * g.in_plane());
     let out = dx.shared();
     (0..g.n * parts).into_par_iter().for_each(|task| {
         let (image, part) = (task / parts, task % parts);
-        let panels = part * panel_count / parts..(part + 1) * panel_count / parts;
-        let channels = panels.start * PANEL..(panels.end * PANEL).min(g.ci);
+        let channels = channels(part, parts, g.ci);
         let dy = &dy[image * g.co * g.out_plane()..][..g.co * g.out_plane()];
-        let (size, sums) = (reach_x + g.co * plane + SLACK, panels.len() * PANEL * run);
+        let size = reach_x + g.co * plane + SLACK;
         // SAFETY: each task writes its own channels of its image.
         let dx = unsafe {
             out.slice((image * g.ci + channels.start) * g.in_plane(), channels.len() * g.in_plane())
@@ -92,7 +92,7 @@ pub(super) fn backward_input(dy: &[f32], w: &[f32], b: Option<&[f32]>, g: &Geome
         for (c, dx) in channels.clone().zip(dx.chunks_exact_mut(g.in_plane())) {
             dx.fill(b.map_or(0.0, |b| b[c]));
         }
-        with_scratch(size + sums, |scratch| {
+        with_scratch(size + channels.len().next_multiple_of(PANEL) * run, |scratch| {
             let (padded, sums) = scratch.split_at_mut(size);
             padded.fill(0.0);
             for (dy, padded) in dy.chunks_exact(g.out_plane()).zip(padded[reach_x..].chunks_exact_mut(plane))
@@ -102,14 +102,12 @@ pub(super) fn backward_input(dy: &[f32], w: &[f32], b: Option<&[f32]>, g: &Geome
                     row[..g.ow].copy_from_slice(dy);
                 }
             }
-            for (i, phase) in phases.iter().enumerate() {
-                let Phase { shifts, weights } = phase;
+            for (i, Phase { shifts, taps }) in phases.iter().enumerate() {
                 if shifts.is_empty() {
                     continue;
                 }
-                let panel = PANEL * shifts.len();
-                let weights = &weights[panels.start * panel..panels.end * panel];
-                dispatch(level, Products { phases: padded, shifts, weights, length, sums, run });
+                let weights = Weights { w, row: g.kh * g.kw, rows: channels.clone(), taps: Some(taps) };
+                Products { phases: padded, shifts, weights, length, sums, run }.compute(level);
                 for (dx, sums) in dx.chunks_exact_mut(g.in_plane()).zip(sums.chunks_exact(run)) {
                     merge(&sums[..length], g, i / s, i % s, pitch, dx);
                 }
@@ -120,14 +118,27 @@ pub(super) fn backward_input(dy: &[f32], w: &[f32], b: Option<&[f32]>, g: &Geome
     unsafe { dx.finish() }
 }
 
-/// What the pixels of one phase of the input receive: displacements into the gradient, and weights.
+/// Into how many parts the channels are cut, where there are few pieces of images.
+fn parts(pieces: usize, channels: usize) -> usize {
+    let tasks = 2 * rayon::current_num_threads();
+    channels.div_ceil(PANEL).min(tasks.div_ceil(pieces.max(1)))
+}
+
+/// The channels of a part: whole panels.
+fn channels(part: usize, parts: usize, channels: usize) -> Range<usize> {
+    let panels = channels.div_ceil(PANEL);
+    let cut = |part: usize| (part * panels / parts * PANEL).min(channels);
+    cut(part)..cut(part + 1)
+}
+
+/// What the pixels of one phase of the input receive: displacements into the gradient, and where the weights are.
 struct Phase {
     shifts: Vec<usize>,
-    weights: Vec<f32>,
+    taps: Vec<usize>,
 }
 
 impl Phase {
-    fn new(g: &Geometry, w: &[f32], py: usize, px: usize, plane: usize, pitch: usize) -> Self {
+    fn new(g: &Geometry, py: usize, px: usize, plane: usize, pitch: usize) -> Self {
         let s = g.spec.stride;
         let (reach_y, reach_x) = ((g.kh - 1) / s, (g.kw - 1) / s);
         let (mut shifts, mut taps) = (vec![], vec![]);
@@ -135,13 +146,11 @@ impl Phase {
             for ky in (py..g.kh).step_by(s) {
                 for kx in (px..g.kw).step_by(s) {
                     shifts.push(reach_x + o * plane + (reach_y - ky / s) * pitch - kx / s);
-                    taps.push((o * g.taps(), ky * g.kw + kx));
+                    taps.push(o * g.taps() + ky * g.kw + kx);
                 }
             }
         }
-        let window = g.kh * g.kw;
-        let weights = panels(g.ci, taps.len(), |c, k| w[taps[k].0 + c * window + taps[k].1]);
-        Self { shifts, weights }
+        Self { shifts, taps }
     }
 }
 
@@ -167,19 +176,6 @@ pub(super) fn shifts(g: &Geometry, plane: usize, pitch: usize) -> Vec<usize> {
         }
     }
     shifts
-}
-
-/// Weights as `[panel][k][PANEL]`, with zeros for the rows beyond `rows`.
-fn panels(rows: usize, depth: usize, weight: impl Fn(usize, usize) -> f32 + Sync) -> Vec<f32> {
-    let mut all = vec![0.0; rows.next_multiple_of(PANEL) * depth];
-    all.par_chunks_mut((PANEL * depth).max(1)).enumerate().for_each(|(panel, part)| {
-        for lane in 0..PANEL.min(rows - panel * PANEL) {
-            for k in 0..depth {
-                part[k * PANEL + lane] = weight(panel * PANEL + lane, k);
-            }
-        }
-    });
-    all
 }
 
 /// Fills `phases [ci][s][s][plane]` with `rows` rows of `pitch` pixels of the padded input from padded row `s first` on,
@@ -274,75 +270,140 @@ fn merge(sums: &[f32], g: &Geometry, py: usize, px: usize, pitch: usize, dx: &mu
     }
 }
 
-/// `sums [panels][PANEL][run]`: for each output channel and position `t` of `length`, the sum over `k` of its weight
-/// times `phases[t + shifts[k]]`.
+/// The weight of row `r` and tap `k` is `w[r row + k]`, or `w[r row + taps[k]]`.
+struct Weights<'a> {
+    w: &'a [f32],
+    row: usize,
+    rows: Range<usize>,
+    taps: Option<&'a [usize]>,
+}
+
+impl Weights<'_> {
+    fn panels(&self) -> usize {
+        self.rows.len().div_ceil(PANEL)
+    }
+
+    /// Where the weights of a row lie; rows beyond the last repeat it.
+    fn start(&self, row: usize) -> usize {
+        (self.rows.start + row).min(self.rows.end - 1) * self.row
+    }
+
+    /// Copies the weights of some panels to `[panel][tap][PANEL]`.
+    fn pack(&self, taps: &[usize], panels: Range<usize>, packed: &mut [f32]) {
+        for (panel, packed) in panels.zip(packed.chunks_exact_mut(PANEL * taps.len())) {
+            let starts: [usize; PANEL] = std::array::from_fn(|lane| self.start(panel * PANEL + lane));
+            for (&tap, packed) in taps.iter().zip(packed.as_chunks_mut::<PANEL>().0) {
+                *packed = starts.map(|start| self.w[start + tap]);
+            }
+        }
+    }
+}
+
+/// `sums [rows padded][run]`: for each row of weights and position `t` of `length`, the sum over `k` of its weight times
+/// `phases[t + shifts[k]]`. `phases` has [`SLACK`] numbers beyond the last displaced run, `run` is a multiple of two
+/// vectors, `sums` has [`PANEL`] rows for every panel.
 struct Products<'a> {
     phases: &'a [f32],
     shifts: &'a [usize],
-    weights: &'a [f32],
+    weights: Weights<'a>,
     length: usize,
     sums: &'a mut [f32],
     run: usize,
 }
 
-impl Kernel for Products<'_> {
+impl Products<'_> {
+    fn compute(self, level: Level) {
+        // What is larger is read once, and the other stays in the cache.
+        let once = self.weights.rows.len() * self.shifts.len() > self.phases.len();
+        let together = if once { 1 } else { self.weights.panels() };
+        let packed = if self.weights.taps.is_some() { together * PANEL * self.shifts.len() } else { 0 };
+        with_scratch(packed, |packed| dispatch(level, Panels { products: self, together, packed }));
+    }
+}
+
+/// [`Products`] of so many panels together.
+struct Panels<'a, 'b> {
+    products: Products<'a>,
+    together: usize,
+    packed: &'b mut [f32],
+}
+
+impl Kernel for Panels<'_, '_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Self { phases, shifts, weights, length, sums, run } = self;
-        let mut at = 0;
-        while at < length {
-            for (panel, weights) in weights.chunks_exact(PANEL * shifts.len()).enumerate() {
-                let mut row = 0;
-                while row < PANEL {
-                    // SAFETY: `phases` has `SLACK` numbers beyond the last displaced run, `run` is a multiple of two vectors, a
-                    // panel has `PANEL` rows, and `S::ROWS` divides that.
+        let Self { products: Products { phases, shifts, weights, length, sums, run }, together, packed } =
+            self;
+        let all = weights.panels();
+        for first in (0..all).step_by(together) {
+            let panels = first..(first + together).min(all);
+            if let Some(taps) = weights.taps {
+                weights.pack(taps, panels.clone(), packed);
+            }
+            let mut at = 0;
+            while at < length {
+                for row in (panels.start * PANEL..panels.end * PANEL).step_by(S::ROWS) {
+                    let mut a = [weights.w.as_ptr(); PANEL];
+                    for (r, a) in a.iter_mut().enumerate() {
+                        // SAFETY: the row lies in the weights, or in their packed panel.
+                        *a = unsafe {
+                            match weights.taps {
+                                None => a.add(weights.start(row + r)),
+                                Some(_) => {
+                                    let (panel, lane) = (row / PANEL - first, (row + r) % PANEL);
+                                    packed.as_ptr().add(panel * PANEL * shifts.len() + lane)
+                                }
+                            }
+                        };
+                    }
+                    let step = if weights.taps.is_some() { PANEL } else { 1 };
+                    // SAFETY: what `Products` says of its parts.
                     unsafe {
-                        let (x, a) = (phases.as_ptr().add(at), weights.as_ptr().add(row));
-                        let c = sums.as_mut_ptr().add((panel * PANEL + row) * run + at);
+                        let (x, c) = (phases.as_ptr().add(at), sums.as_mut_ptr().add(row * run + at));
                         if S::ROWS == 8 {
-                            multiply::<S, 8>(x, shifts, a, c, run);
+                            multiply::<S, 8>(x, shifts, a, step, c, run);
                         } else {
-                            multiply::<S, 4>(x, shifts, a, c, run);
+                            let [a, b, d, e, ..] = a;
+                            multiply::<S, 4>(x, shifts, [a, b, d, e], step, c, run);
                         }
                     }
-                    row += S::ROWS;
                 }
+                at += 2 * S::LANES;
             }
-            at += 2 * S::LANES;
         }
     }
 }
 
-/// `R` rows of two vectors.
+/// `R` rows of two vectors, whose weights of one tap and the next are `step` apart.
 ///
 /// # Safety
-/// All of `x + shift` are valid for two vectors, `a` for `PANEL` numbers a shift, `c` for `R` rows; the machine has the
+/// All of `x + shift` are valid for two vectors, the weights at every tap, `c` for `R` rows; the machine has the
 /// instructions of `S`.
 #[inline(always)]
 unsafe fn multiply<S: Simd, const R: usize>(
     x: *const f32,
     shifts: &[usize],
-    a: *const f32,
+    weights: [*const f32; R],
+    step: usize,
     c: *mut f32,
     run: usize,
 ) {
     // SAFETY: the caller's promise.
     unsafe {
         let mut acc = [[S::splat(0.0); 2]; R];
-        let mut a = a;
+        let mut tap = 0;
         for &shift in shifts {
             let x = x.add(shift);
             let (x0, x1) = (S::load(x), S::load(x.add(S::LANES)));
             for r in 0..R {
-                let factor = S::splat(*a.add(r));
+                let factor = S::splat(*weights[r].add(tap));
                 acc[r][0] = S::fma(factor, x0, acc[r][0]);
                 acc[r][1] = S::fma(factor, x1, acc[r][1]);
             }
-            a = a.add(PANEL);
+            tap += step;
         }
-        for r in 0..R {
-            S::store(c.add(r * run), acc[r][0]);
-            S::store(c.add(r * run + S::LANES), acc[r][1]);
+        for (r, acc) in acc.iter().enumerate() {
+            S::store(c.add(r * run), acc[0]);
+            S::store(c.add(r * run + S::LANES), acc[1]);
         }
     }
 }

@@ -5,6 +5,7 @@ mod direct;
 mod direct_weight;
 mod geometry;
 mod lowering;
+mod outer;
 mod planar;
 mod pointwise;
 mod sizes;

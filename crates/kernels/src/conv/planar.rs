@@ -1,7 +1,7 @@
 //! Two-dimensional convolution by the fastest algorithm for its sizes.
 
 use super::geometry::Geometry;
-use super::{direct, direct_weight, pointwise, winograd};
+use super::{direct, direct_weight, outer, pointwise, winograd};
 
 /// `y = conv(x, w) + b`.
 pub(super) fn forward(x: &[f32], w: &[f32], b: Option<&[f32]>, g: &Geometry) -> Vec<f32> {
@@ -31,6 +31,8 @@ pub(super) fn backward_weight(x: &[f32], dy: &[f32], g: &Geometry) -> Vec<f32> {
         winograd::backward_weight(x, dy, g)
     } else if g.pointwise() {
         pointwise::backward_weight(x, dy, g)
+    } else if outer::fits(g) {
+        outer::backward_weight(x, dy, g)
     } else {
         direct_weight::backward_weight(x, dy, g)
     }

@@ -1,5 +1,5 @@
-//! Convolution with a 3x3 kernel and stride 1 (and with one of 3 to 6 pixels and stride 2, see [`strided`]) by Winograd's algorithm F(4x4, 3x3): 2.25 multiplications an output and
-//! channel instead of 9, at about a digit of precision.
+//! Convolution with a 3x3 kernel and stride 1 (and with one of 3 to 6 pixels and stride 2, see [`strided`]) by Winograd's
+//! algorithm F(4x4, 3x3): 2.25 multiplications an output and channel instead of 9, at about a digit of precision.
 //!
 //! The map is cut into tiles of 4x4 outputs. Each tile's 6x6 inputs become 36 values ("points"), each point is a
 //! product of matrices over channels, and 36 points become 16 outputs. Vectors hold channels, so that tiles of any
@@ -33,9 +33,22 @@ const POINTS: usize = transform::SIDE * transform::SIDE;
 /// Numbers between the points of different index beyond their size, so that they do not share cache sets.
 const SKEW: usize = 16;
 
-/// Whether the algorithm applies and pays: with few channels, the transforms cost more than the products save.
+/// Fewer tiles do not pay for the transform of filters that no cache holds.
+const FEW: usize = 12;
+/// The same of stride two, where the products save less.
+const FEW_STRIDED: usize = 24;
+/// Numbers of transformed filters that stay in the cache.
+const SMALL: usize = 256 * 1024;
+
+/// Whether the algorithm applies and pays: with few channels, the transforms of pixels cost more than the products save;
+/// with few pixels, those of the filters.
 pub(super) fn fits(g: &Geometry) -> bool {
-    plain(g) || strided::fits(g)
+    plain(g) && pays(g, g.ci, FEW) || strided::fits(g) && pays(g, 4 * g.ci, FEW_STRIDED)
+}
+
+fn pays(g: &Geometry, inputs: usize, few: usize) -> bool {
+    let tiles = g.n * g.oh.div_ceil(4) * g.ow.div_ceil(4);
+    g.ci.min(g.co) >= 8 && (tiles >= few || POINTS * inputs * g.co <= SMALL)
 }
 
 fn plain(g: &Geometry) -> bool {
@@ -44,7 +57,7 @@ fn plain(g: &Geometry) -> bool {
         PadMode::Circular => g.spec.padding == 1,
         PadMode::Reflect => false,
     };
-    (g.kh, g.kw, g.spec.stride) == (3, 3, 1) && padding && g.ci.min(g.co) >= 8 && g.oh.min(g.ow) >= 2
+    (g.kh, g.kw, g.spec.stride) == (3, 3, 1) && padding && g.oh.min(g.ow) >= 2
 }
 
 /// `y = conv(x, w) + b`.

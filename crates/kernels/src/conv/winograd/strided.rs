@@ -15,7 +15,7 @@ use crate::conv::PadMode;
 use crate::conv::geometry::Geometry;
 use crate::memory::{Output, Shared, with_scratch};
 
-/// Whether a convolution is of this kind, with channels enough to pay.
+/// Whether a convolution is of this kind.
 pub(super) fn fits(g: &Geometry) -> bool {
     let axis = |kernel: usize, padding: usize| matches!((kernel, padding), (3 | 4, 1) | (5 | 6, 2));
     let even = g.h.is_multiple_of(2) && g.w.is_multiple_of(2) && g.h.min(g.w) >= 4;
@@ -24,7 +24,6 @@ pub(super) fn fits(g: &Geometry) -> bool {
         && even
         && axis(g.kh, g.spec.padding)
         && axis(g.kw, g.spec.padding)
-        && g.ci.min(g.co) >= 8
 }
 
 /// `y = conv(x, w) + b`.
