@@ -6,11 +6,14 @@ use rayon::prelude::*;
 use crate::autograd::{self, Gradient, Op};
 use crate::conv::sum_parts;
 use crate::gemm::{Matrix, product};
-use crate::memory::{Output, on_cpu};
+use crate::memory::{Output, on_cpu, with_scratch};
 use crate::{Error, Result, reference};
 
 /// Rows of the input that one task multiplies.
 const ROWS: usize = 128;
+/// `gemm` sums products of at most this many outputs in another order. They are filled up with rows of zeros, so that an
+/// example's numbers do not depend on how many others share its batch.
+const SMALL: usize = 256;
 /// Parts whose weight gradients are summed in order.
 const WEIGHT_PARTS: usize = 8;
 
@@ -67,10 +70,10 @@ impl Linear {
             if let Some(b) = b.filter(|_| outputs > 0) {
                 y.chunks_exact_mut(outputs).for_each(|y| y.copy_from_slice(b));
             }
-            let x = Matrix::rows(x[first * inputs..].as_ptr(), inputs);
+            let x = &x[first * inputs..];
             let w = Matrix::rows(w.as_ptr(), inputs).t();
             // SAFETY: `[rows, i] x [i, o]` into this task's rows.
-            unsafe { product((rows, outputs, inputs), x, w, y.as_mut_ptr(), outputs, b.is_some()) };
+            unsafe { rowwise((rows, outputs, inputs), x, w, y.as_mut_ptr(), b.is_some()) };
         });
         // SAFETY: the tasks cover the rows.
         unsafe { y.finish() }
@@ -101,10 +104,11 @@ impl Linear {
         (0..rows.div_ceil(ROWS)).into_par_iter().for_each(|task| {
             let first = task * ROWS;
             let rows = ROWS.min(rows - first);
-            let dy = Matrix::rows(dy[first * outputs..].as_ptr(), outputs);
             let w = Matrix::rows(w.as_ptr(), inputs);
             // SAFETY: `[rows, o] x [o, i]` into this task's rows.
-            unsafe { product((rows, inputs, outputs), dy, w, out.at(first * inputs), inputs, false) };
+            unsafe {
+                rowwise((rows, inputs, outputs), &dy[first * outputs..], w, out.at(first * inputs), false);
+            }
         });
         // SAFETY: the tasks cover the rows.
         unsafe { dx.finish() }
@@ -118,6 +122,33 @@ impl Linear {
             }
         }
         db
+    }
+}
+
+/// `C (+)= A B` with `A [m, k]` and `C [m, n]` row by row, each row the same however many there are.
+///
+/// # Safety
+/// As [`product`].
+unsafe fn rowwise((m, n, k): (usize, usize, usize), a: &[f32], b: Matrix, c: *mut f32, add: bool) {
+    // One row alone is yet another case.
+    let least = (SMALL / n.max(1) + 1).max(2);
+    // SAFETY: the caller's promise; the scratch holds what it is given for.
+    unsafe {
+        if m >= least {
+            return product((m, n, k), Matrix::rows(a.as_ptr(), k), b, c, n, add);
+        }
+        with_scratch(least * (k + n), |scratch| {
+            let (rows, sums) = scratch.split_at_mut(least * k);
+            rows[..m * k].copy_from_slice(&a[..m * k]);
+            rows[m * k..].fill(0.0);
+            let c = std::slice::from_raw_parts_mut(c, m * n);
+            if add {
+                sums[..m * n].copy_from_slice(c);
+                sums[m * n..].fill(0.0);
+            }
+            product((least, n, k), Matrix::rows(rows.as_ptr(), k), b, sums.as_mut_ptr(), n, add);
+            c.copy_from_slice(&sums[..m * n]);
+        });
     }
 }
 

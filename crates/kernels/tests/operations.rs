@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use common::{compare, distance, output_and_gradients, random, values};
 use halocast_kernels::{
     Activation, Level, activate, add, average_pool, exp, group_norm, instance_norm, layer_norm, leaky_relu,
-    max_pool2d, modulated_norm, nn, pixel_shuffle, pixel_unshuffle, reference, relu, rms_norm,
+    linear, max_pool2d, modulated_norm, nn, pixel_shuffle, pixel_unshuffle, reference, relu, rms_norm,
     scale_shift_channel, sigmoid, softmax, softplus, tanh, upsample_linear, upsample_nearest,
     upsample_nearest2x, with_level,
 };
@@ -161,6 +161,20 @@ fn same_bits_at_any_number_of_threads_and_near_at_any_level() {
             for (a, b) in other.iter().zip(&expected) {
                 assert!(distance(a, b) < 1e-5, "{name} at {level:?}");
             }
+        }
+    }
+}
+
+/// An example's numbers do not depend on how many others share its batch: parts of a batch add up to the whole.
+#[test]
+fn rows_of_a_product_are_the_same_in_any_company() {
+    for (inputs, outputs) in [(32, 16), (8, 32), (5, 1), (1, 3), (300, 300)] {
+        let (x, w, b) = (random(1, &[130, inputs]), random(2, &[outputs, inputs]), random(3, &[outputs]));
+        let whole = values(&linear(&x, &w, Some(&b)).unwrap());
+        for (first, rows) in [(0, 1), (3, 2), (1, 9), (40, 17), (0, 100)] {
+            let part = x.narrow(0, first, rows).unwrap().contiguous().unwrap();
+            let part = values(&linear(&part, &w, Some(&b)).unwrap());
+            assert_eq!(part, whole[first * outputs..(first + rows) * outputs], "{inputs} {outputs} {rows}");
         }
     }
 }

@@ -91,6 +91,16 @@ fn gradients_weights_and_losses_are_those_of_one_rank() {
         fs::remove_dir_all(&many).unwrap();
     }
     [first, twenty, other].iter().for_each(|folder| fs::remove_dir_all(folder).unwrap());
+    // Halves of odd sizes.
+    for batch in [6, 10, 12] {
+        let config = TrainConfig { batch, ..sgd(1) };
+        let (one, two) = (folder("rank-whole"), folder("rank-halves"));
+        train_all(1, &one, &config);
+        train_all(2, &two, &config);
+        let gradients = difference(&one, &two, "/velocity");
+        assert!(gradients < 1e-6, "batch {batch}: {gradients}");
+        [one, two].iter().for_each(|folder| fs::remove_dir_all(folder).unwrap());
+    }
 }
 
 #[test]
