@@ -5,7 +5,7 @@
 #
 # PYTHON has torch; SCRIPTS holds unet.py and bench.py, which print lines `name, median ms, minimum ms, runs`. A CASE is
 # `unet_b8`, `unet_b1` (training step, forward pass) or a part of the name of one of the operations that both `bench.py`
-# and the benchmark of halocast-kernels have; without one, both U-Nets and all operations. Environment:
+# and the benchmarks of halocast-kernels have; without one, both U-Nets and all operations. Environment:
 #
 #   THREADS=2     threads of both sides
 #   BUDGET=4      seconds of timed runs of each case in each round
@@ -35,12 +35,13 @@ done
 all_operations=0
 if [ ${#cases[@]} = 0 ]; then unets=(b8 b1) all_operations=1; fi
 
-cargo build --release --quiet --locked -p halocast-examples --example benchmark
+cargo build --release --quiet --locked --workspace --example benchmark
 program=target/release/examples/benchmark
-bench=''
+benches=()
 if [ ${#operations[@]} -gt 0 ] || [ $all_operations = 1 ]; then
-  bench=$(cargo bench --quiet --locked -p halocast-kernels --bench ops --no-run --message-format=json |
-    grep -o '"executable":"[^"]*/ops-[^"]*"' | tail -1 | cut -d'"' -f4)
+  mapfile -t benches < <(cargo bench --quiet --locked --workspace --no-run --message-format=json \
+    --bench ops --bench scan --bench points |
+    grep -o '"executable":"[^"]*/\(ops\|scan\|points\)-[^"]*"' | cut -d'"' -f4 | sort -u)
 fi
 
 # `side name median_ms peak_mb`, one line a measurement.
@@ -66,10 +67,8 @@ for round in $(seq "$rounds"); do
       done
     done
   done
-  if [ -n "$bench" ]; then
-    MALLOC=1 "$bench" "${operations[@]}" | note ours
-    theirs "$scripts/bench.py" "${operations[@]}" | note theirs
-  fi
+  for bench in "${benches[@]}"; do MALLOC=1 "$bench" "${operations[@]}" | note ours; done
+  if [ ${#benches[@]} -gt 0 ]; then theirs "$scripts/bench.py" "${operations[@]}" | note theirs; fi
 done
 
 echo "$(date -u +%F), $(nproc) cores, $THREADS threads, $rounds rounds, $("$python" -c 'import torch; print("PyTorch", torch.__version__)'), $(rustc --version)"

@@ -14,7 +14,7 @@ fn main() {
     let half = Conv2dSpec { stride: 2, ..same };
     let both = |name: &str, f: &dyn Fn() -> Tensor| {
         bench.run(&format!("{name}_fwd"), || drop(no_grad(f)));
-        bench.run(&format!("{name}_fwdbwd"), || backward(f()));
+        bench.run(&format!("{name}_fwdbwd"), || backward(f));
     };
     for (n, tail) in [(8, ""), (1, "_b1")] {
         for (c, s) in [(64, 64), (128, 32), (256, 16)] {

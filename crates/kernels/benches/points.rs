@@ -21,7 +21,7 @@ fn main() {
     let (p, q) = (var(1, &[1, 4096, 3]), var(2, &[1, 4096, 3]));
     // The first of the 17 is the point itself.
     bench.run("knn4096_16", || drop(knn(&p, &p, 17, &open).unwrap()));
-    bench.run("chamfer4096_fwdbwd", || backward(chamfer_loss(&p, &q, &cfg).unwrap()));
+    bench.run("chamfer4096_fwdbwd", || backward(|| chamfer_loss(&p, &q, &cfg).unwrap()));
     for n in [2048, 8192, 32768, 131_072] {
         let (p, q) = (var(1, &[1, n, 3]), var(2, &[1, n, 3]));
         bench.run(&format!("knn_16_{n}"), || drop(knn(&p, &p, 17, &open).unwrap()));
@@ -34,35 +34,36 @@ fn main() {
         bench.run(&format!("fps_quarter_{n}"), || {
             drop(farthest_points(&p, n / 4, &SampleCfg::default()).unwrap());
         });
-        bench.run(&format!("chamfer_fwdbwd_{n}"), || backward(chamfer_loss(&p, &q, &cfg).unwrap()));
+        bench.run(&format!("chamfer_fwdbwd_{n}"), || backward(|| chamfer_loss(&p, &q, &cfg).unwrap()));
     }
     let (x, xq) = (random(1, &[4, 2048, 64]), random(2, &[4, 2048, 3]));
     bench.run("knn_features_64_2048_b4", || drop(knn(&x, &x, 16, &open).unwrap()));
     bench.run("fps_512_of_2048_b4", || drop(farthest_points(&xq, 512, &SampleCfg::default()).unwrap()));
     let indices = knn(&xq, &xq, 16, &open).unwrap().indices;
     let features = var(3, &[4, 2048, 64]);
-    bench.run("gather_16x64_2048_b4_fwdbwd", || backward(gather_points(&features, &indices).unwrap()));
+    bench.run("gather_16x64_2048_b4_fwdbwd", || backward(|| gather_points(&features, &indices).unwrap()));
     for layout in [EdgeLayout::PointsFirst, EdgeLayout::ChannelsFirst] {
         bench.run(&format!("edges_{layout:?}_16x64_2048_b4_fwdbwd"), || {
-            backward(edge_features(&features, &features, &indices, layout).unwrap());
+            backward(|| edge_features(&features, &features, &indices, layout).unwrap());
         });
     }
     bench.run("edge_max_16x64_2048_b4_fwdbwd", || {
-        backward(edge_max(&features, &features, &indices).unwrap());
+        backward(|| edge_max(&features, &features, &indices).unwrap());
     });
     let coarse = random(4, &[4, 512, 3]);
     let narrow = var(5, &[4, 512, 64]);
     bench.run("interpolate_512_to_2048_b4_fwdbwd", || {
-        backward(interpolate_points(&narrow, &coarse, &xq, 3, &open).unwrap());
+        backward(|| interpolate_points(&narrow, &coarse, &xq, 3, &open).unwrap());
     });
     let (a, b) = (var(1, &[1, 512, 3]), var(2, &[1, 512, 3]));
     bench.run("earth_movers_512_fwdbwd", || {
-        backward(earth_movers_distance(&a, &b, Ground::Distance, &open).unwrap());
+        backward(|| earth_movers_distance(&a, &b, Ground::Distance, &open).unwrap());
     });
     let sinkhorn = SinkhornCfg { epsilon: 0.05, iterations: 100, ..Default::default() };
     for n in [512, 2048] {
         let (a, b) = (var(1, &[1, n, 3]), var(2, &[1, n, 3]));
-        bench
-            .run(&format!("sinkhorn_{n}_fwdbwd"), || backward(sinkhorn_distance(&a, &b, &sinkhorn).unwrap()));
+        bench.run(&format!("sinkhorn_{n}_fwdbwd"), || {
+            backward(|| sinkhorn_distance(&a, &b, &sinkhorn).unwrap())
+        });
     }
 }

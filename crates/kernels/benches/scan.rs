@@ -33,12 +33,14 @@ fn sequences(bench: &Bench) {
     let (u, delta, a) = (var(&[n, d, l]), positive(&[n, d, l], 0.1), positive(&[d, states], -1.0));
     let (b, c) = (var(&[n, states, l]), var(&[n, states, l]));
     let scan = |u: &Tensor| selective_scan(u, &delta, &a, &b, &c, &ScanOptions::default()).unwrap();
-    bench.run("selscan_fwdbwd", || backward(scan(&u)));
+    bench.run("selscan_fwdbwd", || backward(|| scan(&u)));
     bench.run("selscan_fwd", || drop(halocast_kernels::no_grad(|| scan(&u))));
     let (skip, gate, bias) = (var(&[d]), var(&[n, d, l]), var(&[d]));
     let options =
         ScanOptions { skip: Some(&skip), gate: Some(&gate), delta_bias: Some(&bias), delta_softplus: true };
-    bench.run("selscan_full_fwdbwd", || backward(selective_scan(&u, &delta, &a, &b, &c, &options).unwrap()));
+    bench.run("selscan_full_fwdbwd", || {
+        backward(|| selective_scan(&u, &delta, &a, &b, &c, &options).unwrap())
+    });
     let level = simd::Level::current();
     let count = 2 * n * l * d * states;
     bench.run("exp_floor", || {
@@ -78,8 +80,10 @@ fn others(bench: &Bench) {
     let (x, source) = (var(&[4096, 64]), var(&[65_536, 64]));
     let indices: Vec<u32> = (0..65_536u32).map(|i| i.wrapping_mul(2_654_435_761) >> 20).collect();
     let indices = Tensor::new(indices, &Device::Cpu).unwrap();
-    bench.run("index_select_fwdbwd", || backward(index_select(&x, &indices, 0).unwrap()));
-    bench.run("scatter_add_fwdbwd", || backward(scatter_add(&x, &indices, &source, 0).unwrap()));
+    bench.run("index_select_fwdbwd", || backward(|| index_select(&x, &indices, 0).unwrap()));
+    bench.run("scatter_add_fwdbwd", || backward(|| scatter_add(&x, &indices, &source, 0).unwrap()));
     let (x, w, b) = (var(&[8, 384, 256]), var(&[384, 4]), var(&[384]));
-    bench.run("causal_conv_fwdbwd", || backward(causal_conv1d(&x, &w, Some(&b), Activation::Silu).unwrap()));
+    bench.run("causal_conv_fwdbwd", || {
+        backward(|| causal_conv1d(&x, &w, Some(&b), Activation::Silu).unwrap())
+    });
 }

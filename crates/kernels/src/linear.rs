@@ -9,7 +9,7 @@ use crate::gemm::{Matrix, product};
 use crate::memory::{Output, on_cpu, with_scratch};
 use crate::{Error, Result, reference};
 
-/// Rows of the input that one task multiplies.
+/// Rows of the input that one task multiplies, at least: the weights are packed once a task.
 const ROWS: usize = 128;
 /// `gemm` sums products of at most this many outputs in another order. They are filled up with rows of zeros, so that an
 /// example's numbers do not depend on how many others share its batch.
@@ -57,14 +57,20 @@ struct Linear {
 }
 
 impl Linear {
+    /// Rows of a task: no row's sum depends on it.
+    fn task_rows(rows: usize) -> usize {
+        rows.div_ceil(rayon::current_num_threads()).clamp(ROWS, 8 * ROWS)
+    }
+
     fn affine(&self, x: &[f32], w: &[f32], b: Option<&[f32]>) -> Vec<f32> {
         let Self { inputs, outputs, .. } = *self;
         let rows = x.len() / inputs;
         let mut y = Output::new(rows * outputs);
         let out = y.shared();
-        (0..rows.div_ceil(ROWS)).into_par_iter().for_each(|task| {
-            let first = task * ROWS;
-            let rows = ROWS.min(rows - first);
+        let step = Self::task_rows(rows);
+        (0..rows.div_ceil(step)).into_par_iter().for_each(|task| {
+            let first = task * step;
+            let rows = step.min(rows - first);
             // SAFETY: each task writes its own rows.
             let y = unsafe { out.slice(first * outputs, rows * outputs) };
             if let Some(b) = b.filter(|_| outputs > 0) {
@@ -101,9 +107,10 @@ impl Linear {
         let rows = dy.len().checked_div(outputs).unwrap_or(0);
         let mut dx = Output::new(rows * inputs);
         let out = dx.shared();
-        (0..rows.div_ceil(ROWS)).into_par_iter().for_each(|task| {
-            let first = task * ROWS;
-            let rows = ROWS.min(rows - first);
+        let step = Self::task_rows(rows);
+        (0..rows.div_ceil(step)).into_par_iter().for_each(|task| {
+            let first = task * step;
+            let rows = step.min(rows - first);
             let w = Matrix::rows(w.as_ptr(), inputs);
             // SAFETY: `[rows, o] x [o, i]` into this task's rows.
             unsafe {

@@ -1,7 +1,7 @@
 //! Times of the U-Net of Mudur & Finkbeiner 2022 (31,234,497 parameters, 64x64), one line each: name, median ms,
 //! minimum ms, number of runs.
 //!
-//! `cargo bench -p halocast-models -- [b8|b1] [fwd|fwdbwd|train|candle ...]`. Environment: `BUDGET` seconds a case (4), `RT=1` asks
+//! `cargo bench -p halocast-models -- [b8|b1] [fwd|fwdbwd|train|adam|candle ...]`. Environment: `BUDGET` seconds a case (4), `RT=1` asks
 //! for real-time scheduling of the timed loops.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, missing_docs)]
 
@@ -19,7 +19,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let wanted = |name: &str| arguments.iter().any(|a| a == name);
-    let all = |names: [&str; 3]| !wanted("candle") && !names.iter().any(|n| wanted(n));
+    let all = |names: [&str; 4]| !wanted("candle") && !names.iter().any(|n| wanted(n));
     let parameters = Parameters::new(1, &Device::Cpu);
     let network = UNet::new(&UNetConfig::default(), parameters.builder()).unwrap();
     println!("# {} parameters", parameters.count());
@@ -40,7 +40,7 @@ fn main() {
             || Tensor::from_vec(rng.normals(batch * 64 * 64), (batch, 1, 64, 64), &Device::Cpu).unwrap();
         let (x, noise) = (normal(), normal());
         let t: Vec<f64> = (0..batch).map(|i| 37.0 * i as f64 + 3.0).collect();
-        let names = ["fwd", "fwdbwd", "train"];
+        let names = ["fwd", "fwdbwd", "train", "adam"];
         if wanted("fwd") || all(names) {
             run(&format!("unet_b{batch}_fwd"), || drop(no_grad(|| network.forward(&x, &t, None)).unwrap()));
         }
@@ -58,8 +58,16 @@ fn main() {
                 drop(loss.backward().unwrap());
             });
         }
+        let mut cfg = AdamCfg { lr: 2e-4, ..Default::default() };
+        if wanted("adam") || all(names) {
+            let gradients = gradients();
+            run(&format!("unet_b{batch}_adam"), || {
+                for (var, state) in &mut optimizer {
+                    state.step(var, gradients.get(var).unwrap(), &cfg).unwrap();
+                }
+            });
+        }
         if wanted("train") || all(names) {
-            let mut cfg = AdamCfg { lr: 2e-4, ..Default::default() };
             run(&format!("unet_b{batch}_train"), || {
                 let gradients = gradients();
                 for (var, state) in &mut optimizer {

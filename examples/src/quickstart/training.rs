@@ -79,8 +79,8 @@ pub fn train_and_judge(options: &Options) -> Result<()> {
 
     let transform = Transform::fit(&[settings.scaling], &split.train)?;
     let dataset = MapDataset::new(&split.train, transform)?.with_augmentation(true);
-    let run = timings.stage("training", || train(&dataset, &settings, options))?;
     let sampler = Maps { dataset: &dataset, settings: &settings, options };
+    let run = timings.stage("training", || train(&sampler))?;
     let (step, checkpoint) = timings.stage("choice of checkpoint", || choose(&sampler, &run, &split))?;
     let samples = timings.stage("sampling", || sampler.draw("samples", &checkpoint, settings.samples, 0))?;
     let views: Vec<_> = samples.iter().map(|map| map.values.view()).collect();
@@ -116,7 +116,8 @@ pub fn train_and_judge(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn train(dataset: &MapDataset, settings: &Settings, options: &Options) -> Result<Run> {
+fn train(maps: &Maps<'_>) -> Result<Run> {
+    let Maps { dataset, settings, options } = *maps;
     let config = ModelConfig::Ddpm(settings.model.clone());
     let model = config.build(settings.train.seed, &options.device)?;
     let extra = serde_json::json!({ "transform": dataset.transform(0) });
@@ -130,15 +131,20 @@ fn train(dataset: &MapDataset, settings: &Settings, options: &Options) -> Result
     let steps = bar("training", settings.train.iterations);
     steps.set_position(trainer.step());
     let mut smooth = None;
-    let mut show = |event: Event<'_>| {
-        if let Event::Step { record, pace } = event {
+    let mut drawn = Ok(());
+    let mut show = |event: Event<'_>| match event {
+        Event::Step { record, pace } => {
             let loss = smooth.map_or(record.loss, |s: f32| 0.98 * s + 0.02 * record.loss);
             smooth = Some(loss);
             steps.set_message(format!("loss {loss:.4}, {:.1} maps/s", pace.examples_per_second));
             steps.set_position(record.step);
         }
+        // What the model can do so far, for whoever watches.
+        Event::Checkpoint { step, path } if drawn.is_ok() => drawn = maps.show(step, path),
+        _ => {}
     };
     let ended = interrupt.during(|| trainer.run(&mut show))?;
+    drawn?;
     if let Ended::Stopped { step, state } = ended {
         steps.abandon();
         let line = format!(
@@ -163,6 +169,15 @@ struct Maps<'a> {
 }
 
 impl Maps<'_> {
+    /// A few samples of a checkpoint as `run/samples-NNNNNNNN.png`.
+    fn show(&self, step: u64, checkpoint: &Path) -> Result<()> {
+        let samples = self.draw(&format!("samples of step {step}"), checkpoint, 8, step)?;
+        let scale = Scale::covering(&samples);
+        let folder = self.options.out.join("run");
+        Picture::grid(&samples.iter().collect::<Vec<_>>(), 8, 2, scale)
+            .save(&folder.join(format!("samples-{step:08}.png")))
+    }
+
     fn draw(&self, what: &str, checkpoint: &Path, n: usize, stream: u64) -> Result<Vec<Map>> {
         let (_, model) = Model::load(checkpoint, &self.options.device)?;
         let progress = bar(what, 0);

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use candle_core::{Device, Tensor, Var};
+use halocast_kernels::record;
 
 /// Runs the cases that the command line names, and prints one line each: name, median ms, minimum ms, number of runs.
 pub struct Bench {
@@ -112,7 +113,8 @@ pub fn seeded_var(seed: u32, shape: &[usize]) -> Var {
     Var::from_tensor(&seeded(seed, shape)).unwrap()
 }
 
-/// The gradient of every variable for a gradient of ones of the output.
-pub fn backward(y: Tensor) {
-    y.backward().unwrap();
+/// The gradient of every variable for a gradient of ones of the output, on our own tape, as the trainer takes it.
+pub fn backward(f: impl FnOnce() -> Tensor) {
+    let (y, tape) = record(|| Ok::<_, halocast_kernels::Error>(f())).unwrap();
+    drop(tape.backward(&y).unwrap());
 }
