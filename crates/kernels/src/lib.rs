@@ -77,6 +77,7 @@ mod autograd;
 mod causal;
 mod channels;
 mod conv;
+mod device;
 mod error;
 mod fourier;
 mod gather;

@@ -1,0 +1,57 @@
+//! The sources of the kernels, and the kernels by name.
+
+/// Kernels that are compiled together.
+pub(super) struct Program {
+    pub(super) name: &'static str,
+    pub(super) source: &'static str,
+}
+
+/// A kernel: a function of a program, and the threads of its blocks.
+#[derive(Clone, Copy)]
+pub(super) struct Kernel {
+    #[cfg_attr(not(any(feature = "cuda", feature = "metal")), allow(dead_code, reason = "names a module of a device"))]
+    pub(super) program: &'static Program,
+    pub(super) name: &'static str,
+    pub(super) threads: usize,
+}
+
+/// What all programs begin with, after the prelude of the device.
+pub(super) const COMMON: &str = include_str!("kernels/common.cc");
+
+macro_rules! programs {
+    ($($program:ident = $file:literal { $($kernel:ident: $name:ident $threads:literal),* $(,)? })*) => {
+        $(
+            static $program: Program = Program { name: $file, source: include_str!(concat!("kernels/", $file, ".cc")) };
+            $(
+                pub(super) const $kernel: Kernel =
+                    Kernel { program: &$program, name: stringify!($name), threads: $threads };
+            )*
+        )*
+
+        /// All of them.
+        #[cfg(any(test, feature = "cuda"))]
+        pub(super) static PROGRAMS: &[&Program] = &[$(&$program),*];
+
+        /// The names of all kernels.
+        #[cfg(test)]
+        pub(super) static KERNELS: &[&Kernel] = &[$($(&$kernel),*),*];
+    };
+}
+
+programs! {
+    NORM = "norm" {
+        GROUP_MOMENTS: group_moments 512,
+        GROUP_APPLY: group_apply 256,
+        GROUP_SUMS: group_sums 256,
+        GROUP_TOTALS: group_totals 64,
+        GROUP_PARAMETERS: group_parameters 64,
+        GROUP_PULL: group_pull 256,
+        ROW_MOMENTS: row_moments 256,
+        ROW_APPLY: row_apply 256,
+        ROW_PULL: row_pull 256,
+        ROW_PARTS: row_parts 64,
+        ROW_PARAMETERS: row_parameters 64,
+        SOFTMAX_ROWS: softmax_rows 256,
+        SOFTMAX_PULL: softmax_pull 256,
+    }
+}
