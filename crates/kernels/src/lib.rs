@@ -24,7 +24,7 @@
 //! * clouds of points: [`knn`], [`ball_query`], [`farthest_points`], [`interpolate_points`], [`chamfer_loss`],
 //!   [`earth_movers_distance`], [`sinkhorn_distance`], [`edge_features`]
 //! * [`huber_loss`], [`mse_loss`]
-//! * [`AdamState`], [`adam_step`]: the optimiser with a moving average, in place
+//! * [`AdamState`], [`adam_step`], [`DeviceAdam`]: the optimiser with a moving average, in place
 //! * [`nn`]: layers with PyTorch's parameter names, shapes and initial values
 //! * [`reference`](mod@reference): every operation again, composed of Candle's, as oracle and as the path of other devices
 //!
@@ -109,6 +109,7 @@ pub use conv::{
     Conv2dSpec, ConvSpec, PadMode, conv_transpose1d, conv_transpose2d, conv_transpose3d, conv1d, conv2d,
     conv3d,
 };
+pub use device::DeviceAdam;
 pub use error::{Error, Result};
 pub use fourier::{FourierNorm, fft, ifft, irfft, rfft};
 pub use gather::{gather_rows, index_select, scatter_add};

@@ -22,9 +22,11 @@
 //!
 //! Sums are in a fixed order: the same device gives the same bits on every run.
 
+mod adam;
 mod graph;
 mod norm;
 mod queue;
+mod random;
 mod source;
 
 #[cfg(feature = "cuda")]
@@ -38,7 +40,9 @@ mod tests;
 
 use candle_core::{DType, Device, Tensor};
 
+pub use adam::DeviceAdam;
 pub(crate) use norm::{RowNormSpec, group_norm, row_norm, softmax};
+pub(crate) use random::{Draw, makes_random, random};
 
 use crate::activation::Activation;
 

@@ -1,6 +1,6 @@
 //! Launching kernels on whichever device holds the tensors.
 
-use candle_core::backend::BackendDevice;
+use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, CudaStorage, DType, Device, MetalStorage, Result, Shape, Storage, Tensor};
 
@@ -52,6 +52,36 @@ impl Block {
     /// Room for single-precision numbers.
     pub(super) fn floats(device: &Device, len: usize) -> Result<Self> {
         Self::new(device, len, DType::F32)
+    }
+
+    /// A copy of single-precision numbers of the host.
+    pub(super) fn of(values: &[f32], device: &Device) -> Result<Self> {
+        let storage = match device {
+            Device::Cpu => Storage::Cpu(CpuStorage::F32(values.to_vec())),
+            Device::Cuda(device) => Storage::Cuda(device.storage_from_slice(values)?),
+            Device::Metal(device) => Storage::Metal(device.storage_from_slice(values)?),
+        };
+        Ok(Self { storage, len: values.len() })
+    }
+
+    /// A copy of the numbers on the host.
+    pub(super) fn numbers(&self) -> Result<Vec<f32>> {
+        let storage = match &self.storage {
+            Storage::Cpu(storage) => storage.clone(),
+            Storage::Cuda(storage) => storage.to_cpu_storage()?,
+            Storage::Metal(storage) => storage.to_cpu_storage()?,
+        };
+        match storage {
+            CpuStorage::F32(mut values) => {
+                values.truncate(self.len);
+                Ok(values)
+            }
+            _ => candle_core::bail!("an output of another type than F32"),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
     }
 
     /// This memory as an argument.

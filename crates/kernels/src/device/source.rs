@@ -39,6 +39,9 @@ macro_rules! programs {
 }
 
 programs! {
+    ADAM = "adam" {
+        ADAM_STEP: adam_step 256,
+    }
     NORM = "norm" {
         GROUP_MOMENTS: group_moments 512,
         GROUP_APPLY: group_apply 256,
@@ -53,5 +56,9 @@ programs! {
         ROW_PARAMETERS: row_parameters 64,
         SOFTMAX_ROWS: softmax_rows 256,
         SOFTMAX_PULL: softmax_pull 256,
+    }
+    RANDOM = "random" {
+        RANDOM_UNIFORMS: random_uniforms 256,
+        RANDOM_NORMALS: random_normals 256,
     }
 }

@@ -1,6 +1,8 @@
 //! Every kernel in the emulation beside the operation of the CPU: values, gradients, in several orders of the threads.
 
+mod adam;
 mod norm;
+mod random;
 
 use candle_core::{Device, Result, Tensor, Var};
 
