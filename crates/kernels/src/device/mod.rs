@@ -27,6 +27,7 @@ mod graph;
 mod norm;
 mod queue;
 mod random;
+mod scan;
 mod source;
 
 #[cfg(feature = "cuda")]
@@ -43,6 +44,7 @@ use candle_core::{DType, Device, Tensor};
 pub use adam::DeviceAdam;
 pub(crate) use norm::{RowNormSpec, group_norm, row_norm, softmax};
 pub(crate) use random::{Draw, makes_random, random};
+pub(crate) use scan::{MOST_STATES, causal_conv1d, selective_scan};
 
 use crate::activation::Activation;
 

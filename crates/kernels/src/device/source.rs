@@ -61,4 +61,13 @@ programs! {
         RANDOM_UNIFORMS: random_uniforms 256,
         RANDOM_NORMALS: random_normals 256,
     }
+    SCAN = "scan" {
+        SCAN_FORWARD: scan_forward 128,
+        SCAN_BACKWARD: scan_backward 128,
+        SUM_PARTS: sum_parts 256,
+        CAUSAL_FORWARD: causal_forward 256,
+        CAUSAL_SLOPES: causal_slopes 256,
+        CAUSAL_INPUT: causal_input 256,
+        CAUSAL_WEIGHT: causal_weight 128,
+    }
 }

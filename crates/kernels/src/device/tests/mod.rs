@@ -3,6 +3,7 @@
 mod adam;
 mod norm;
 mod random;
+mod scan;
 
 use candle_core::{Device, Result, Tensor, Var};
 
