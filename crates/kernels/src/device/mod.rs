@@ -23,6 +23,7 @@
 //! Sums are in a fixed order: the same device gives the same bits on every run.
 
 mod adam;
+mod attention;
 mod graph;
 mod norm;
 mod queue;
@@ -42,6 +43,7 @@ mod tests;
 use candle_core::{DType, Device, Tensor};
 
 pub use adam::DeviceAdam;
+pub(crate) use attention::{MOST_COMPONENTS, attention, linear_attention, of_map};
 pub(crate) use norm::{RowNormSpec, group_norm, row_norm, softmax};
 pub(crate) use random::{Draw, makes_random, random};
 pub(crate) use scan::{MOST_STATES, causal_conv1d, selective_scan};

@@ -70,4 +70,10 @@ programs! {
         CAUSAL_INPUT: causal_input 256,
         CAUSAL_WEIGHT: causal_weight 128,
     }
+    ATTENTION = "attention" {
+        ATTENTION_FORWARD: attention_forward 256,
+        ATTENTION_DELTA: attention_delta 256,
+        ATTENTION_QUERIES: attention_queries 256,
+        ATTENTION_KEYS: attention_keys 256,
+    }
 }

@@ -15,6 +15,7 @@ typedef unsigned int uint;
 
 #define THREAD threadIdx.x
 #define BLOCK blockIdx.x
+#define UNROLL _Pragma("unroll")
 #define BARRIER() __syncthreads()
 
 #define INF __int_as_float(0x7f800000)

@@ -249,6 +249,7 @@ T exchange(T v, unsigned mask) {
 
 #define THREAD emulation::state.thread
 #define BLOCK emulation::state.block
+#define UNROLL
 #define BARRIER() emulation::wait(__LINE__)
 
 #define INF INFINITY

@@ -20,6 +20,7 @@ using namespace metal;
 
 #define THREAD thread_.x
 #define BLOCK block_.x
+#define UNROLL _Pragma("unroll")
 #define BARRIER() threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device)
 
 #define INF INFINITY

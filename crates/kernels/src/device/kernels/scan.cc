@@ -69,7 +69,7 @@ KERNEL(scan_backward, 128, IN(0, float, u), IN(1, float, delta), IN(2, float, a)
         uint first = chunk * 16, steps = first + 16 < l ? 16 : l - first;
         float before[16], decay[16];
         float h = live ? entries[((example * d + channel) * chunks + chunk) * states + s] : 0.0f;
-        for (uint k = 0; k < 16; k++) {
+        UNROLL for (uint k = 0; k < 16; k++) {
             before[k] = h;
             decay[k] = 0.0f;
             if (k < steps && live) {
@@ -79,7 +79,7 @@ KERNEL(scan_backward, 128, IN(0, float, u), IN(1, float, delta), IN(2, float, a)
                 h = FMA(decay[k], h, dt * u[row + t] * b[column + t]);
             }
         }
-        for (uint j = 0; j < 16; j++) {
+        UNROLL for (uint j = 0; j < 16; j++) {
             uint k = 15 - j, t = first + k;
             bool now = k < steps;
             float input = now ? u[row + t] : 0.0f, raw = now ? delta[row + t] + offset : 0.0f;

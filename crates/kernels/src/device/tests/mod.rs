@@ -1,6 +1,7 @@
 //! Every kernel in the emulation beside the operation of the CPU: values, gradients, in several orders of the threads.
 
 mod adam;
+mod attention;
 mod norm;
 mod random;
 mod scan;
