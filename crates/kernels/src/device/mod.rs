@@ -24,8 +24,11 @@
 
 mod adam;
 mod attention;
+mod chamfer;
+mod gather;
 mod graph;
 mod norm;
+mod points;
 mod queue;
 mod random;
 mod scan;
@@ -44,7 +47,12 @@ use candle_core::{DType, Device, Tensor};
 
 pub use adam::DeviceAdam;
 pub(crate) use attention::{MOST_COMPONENTS, attention, linear_attention, of_map};
+pub(crate) use chamfer::{Pairs, chamfer, nearest_distance};
+pub(crate) use gather::{Rows, gather, gather_weighted, scatter_add};
 pub(crate) use norm::{RowNormSpec, group_norm, row_norm, softmax};
+pub(crate) use points::{
+    Cloud, MOST_NEIGHBORS, Sides, ball_query, counts, farthest_points, inverse_weights, knn,
+};
 pub(crate) use random::{Draw, makes_random, random};
 pub(crate) use scan::{MOST_STATES, causal_conv1d, selective_scan};
 

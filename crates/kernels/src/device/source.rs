@@ -61,6 +61,23 @@ programs! {
         RANDOM_UNIFORMS: random_uniforms 256,
         RANDOM_NORMALS: random_normals 256,
     }
+    GATHER = "gather" {
+        GATHER_ROWS: gather_rows 256,
+        ADD_ROWS: add_rows 256,
+    }
+    POINTS = "points" {
+        POINTS_LIFT: points_lift 256,
+        POINTS_NEAREST: points_nearest 128,
+        POINTS_BALL: points_ball 128,
+        POINTS_FARTHEST: points_farthest 512,
+        CLOUD_NEAREST: cloud_nearest 128,
+        CLOUD_DISTANCES: cloud_distances 256,
+        CLOUD_MEANS: cloud_means 256,
+        SCALED_SUM: scaled_sum 256,
+        CLOUD_WEIGHTS: cloud_weights 256,
+        CLOUD_PULL: cloud_pull 128,
+        INVERSE_WEIGHTS: inverse_weights 256,
+    }
     SCAN = "scan" {
         SCAN_FORWARD: scan_forward 128,
         SCAN_BACKWARD: scan_backward 128,

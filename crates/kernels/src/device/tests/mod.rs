@@ -2,7 +2,9 @@
 
 mod adam;
 mod attention;
+mod gather;
 mod norm;
+mod points;
 mod random;
 mod scan;
 
