@@ -71,7 +71,7 @@ pub(super) fn in_every_order<T: PartialEq + std::fmt::Debug>(body: impl Fn() -> 
         body()
     };
     let result = under(0);
-    for order in [1, 7] {
+    for order in [7] {
         assert!(under(order) == result, "the result depends on the order of the threads ({order})");
     }
     result

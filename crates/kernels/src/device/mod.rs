@@ -25,6 +25,7 @@
 mod adam;
 mod attention;
 mod chamfer;
+mod fourier;
 mod gather;
 mod graph;
 mod norm;
@@ -48,6 +49,7 @@ use candle_core::{DType, Device, Tensor};
 pub use adam::DeviceAdam;
 pub(crate) use attention::{MOST_COMPONENTS, attention, linear_attention, of_map};
 pub(crate) use chamfer::{Pairs, chamfer, nearest_distance};
+pub(crate) use fourier::{Fourier, Spectrum};
 pub(crate) use gather::{Rows, gather, gather_weighted, scatter_add};
 pub(crate) use norm::{RowNormSpec, group_norm, row_norm, softmax};
 pub(crate) use points::{

@@ -61,6 +61,9 @@ programs! {
         RANDOM_UNIFORMS: random_uniforms 256,
         RANDOM_NORMALS: random_normals 256,
     }
+    FOURIER = "fourier" {
+        FOURIER_LINES: fourier_lines 256,
+    }
     GATHER = "gather" {
         GATHER_ROWS: gather_rows 256,
         ADD_ROWS: add_rows 256,

@@ -2,6 +2,7 @@
 
 mod adam;
 mod attention;
+mod fourier;
 mod gather;
 mod norm;
 mod points;
