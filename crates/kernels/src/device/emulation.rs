@@ -42,7 +42,7 @@ fn library() -> std::result::Result<usize, &'static str> {
         let programs: Vec<&str> = PROGRAMS.iter().map(|program| program.source).collect();
         std::fs::write(&source, [PRELUDE, COMMON, &programs.join("\n")].join("\n")).unwrap();
         let output = Command::new(compiler)
-            .args(["-std=c++17", "-O1", "-ffp-contract=off", "-shared", "-fPIC", "-Wall", "-Werror"])
+            .args(["-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-Wall", "-Werror"])
             .args(["-Wno-unused-function", "-U_FORTIFY_SOURCE", "-o"])
             .args([&object, &source])
             .output()

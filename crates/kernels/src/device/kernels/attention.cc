@@ -30,7 +30,8 @@ DEVICE void tile_product(GLOBAL(const float) x, uint x0, uint rows, GLOBAL(const
     }
 }
 
-// acc[i][j] += sum_k tile[ty + 16 i][k] y[y0 + k][tx + 16 j].
+// acc[i][j] += sum_k tile[ty + 16 i][k] y[y0 + k][tx + 16 j]. All threads have read the tile when it returns, and none
+// reads it before all have come.
 DEVICE void tile_accumulate(SHARED_POINTER(float) tile, GLOBAL(const float) y, uint y0, uint rows, uint e,
                             SHARED_POINTER(float) b, uint thread, LOCAL_POINTER(float) acc) {
     uint tx = thread % 16, ty = thread / 16;
@@ -112,7 +113,6 @@ KERNEL(attention_forward, 256, IN(0, float, q), IN(1, float, k), IN(2, float, v)
             most[i] = highest;
             UNROLL for (uint j = 0; j < 8; j++) acc[8 * i + j] *= shrink;
         }
-        BARRIER();
         tile_accumulate(tile, values, k0, m, e, b, thread, acc);
     }
     float factor[4];
@@ -168,7 +168,6 @@ KERNEL(attention_queries, 256, IN(0, float, q), IN(1, float, k), IN(2, float, v)
                 tile[(ty + 16 * i) * 65 + tx + 16 * j] = p * (dp[4 * i + j] - mean[i]);
             }
         }
-        BARRIER();
         tile_accumulate(tile, keys, k0, m, d, b, thread, acc);
     }
     tile_store(dq + head * n * d, q0, n, d, thread, acc, factor);
@@ -202,7 +201,6 @@ KERNEL(attention_keys, 256, IN(0, float, q), IN(1, float, k), IN(2, float, v), I
                 tile[(ty + 16 * i) * 65 + tx + 16 * j] = p[4 * i + j];
             }
         }
-        BARRIER();
         tile_accumulate(tile, slopes, q0, n, e, b, thread, acc_v);
         tile_product(values, k0, m, slopes, q0, n, e, a, b, thread, dp);
         UNROLL for (uint j = 0; j < 4; j++) {
@@ -211,7 +209,6 @@ KERNEL(attention_keys, 256, IN(0, float, q), IN(1, float, k), IN(2, float, v), I
             UNROLL for (uint i = 0; i < 4; i++)
                 tile[(ty + 16 * i) * 65 + tx + 16 * j] = p[4 * i + j] * (dp[4 * i + j] - mean);
         }
-        BARRIER();
         tile_accumulate(tile, queries, q0, n, d, b, thread, acc_k);
     }
     UNROLL for (uint i = 0; i < 4; i++) factor[i] = scale;

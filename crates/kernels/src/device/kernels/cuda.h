@@ -37,7 +37,7 @@ typedef unsigned int uint;
 #define SUB(a, b) __fsub_rn(a, b)
 #define MUL(a, b) __fmul_rn(a, b)
 
-// Over groups of `width` lanes, a power of two up to 32; called by all threads of a block.
+// Over groups of `width` lanes, a power of two up to 32; called by all threads of a warp.
 DEVICE float lanes_sum(float v, uint width) {
     for (uint mask = width / 2; mask > 0; mask /= 2) v += __shfl_xor_sync(0xffffffffu, v, mask);
     return v;

@@ -3,7 +3,8 @@
 //   * an access outside the memory of an argument or of a shared array (the type of every pointer knows its bounds),
 //   * a barrier that some threads of a block do not reach, or another one,
 //   * memory that is read before it is written: shared memory starts as NaN,
-//   * a missing barrier, for the order in which threads run is the caller's choice: the results must not depend on it.
+//   * a missing barrier, for the order in which warps and their threads run is the caller's choice, and a warp runs as far
+//     as it can: the results must not depend on it.
 // Global, shared and local pointers are types of their own here, as they are in Metal.
 #include <math.h>
 #include <setjmp.h>
@@ -150,11 +151,14 @@ struct Call {
     }
 };
 
+// A coroutine outlives its block: when the body has ended it waits for the next.
 static void enter() {
     unsigned self = state.thread;
-    state.body(state.arguments);
-    state.fibers[self].done = true;
-    _longjmp(state.scheduler, 1);
+    for (;;) {
+        state.body(state.arguments);
+        state.fibers[self].done = true;
+        wait(0);
+    }
 }
 
 static unsigned next_random() {
@@ -162,37 +166,69 @@ static unsigned next_random() {
     return state.shuffle >> 8;
 }
 
-// One block: passes over its threads, each running to its next barrier, until all have ended.
+const unsigned WARP = 32;
+const unsigned LANES = ~0u;
+
+static void shuffle(unsigned* order, unsigned count) {
+    for (unsigned i = count - 1; i > 0; i--) std::swap(order[i], order[next_random() % (i + 1)]);
+}
+
+// The threads from `first` to `last`, a warp, to their next barrier or to their end; false if they part ways.
+static bool run_warp(unsigned first, unsigned last) {
+    unsigned order[WARP];
+    for (unsigned i = 0; i < WARP; i++) order[i] = state.order == 1 ? last - 1 - i : first + i;
+    if (state.order > 1) shuffle(order, WARP);
+    for (;;) {
+        unsigned ended = 0;
+        for (unsigned thread : order) {
+            state.thread = thread;
+            if (!state.fibers[thread].done) resume();
+            ended += state.fibers[thread].done;
+        }
+        if (ended == WARP) return true;
+        unsigned line = state.fibers[first].line;
+        for (unsigned i = first; i < last; i++)
+            if (ended > 0 || state.fibers[i].line != line) {
+                fail("a barrier that not all threads of a warp reach (line, ended)", (int)line, ended);
+                return false;
+            }
+        if (line < LANES - 1) return true;
+    }
+}
+
+// One block: rounds in which every warp runs to its next barrier, until all have ended. Exchanges between lanes hold up
+// their own warp alone.
 static void run_block(unsigned threads) {
     memset(arena, 0xff, ARENA);
     state.arrays.clear();
     state.used = 0;
-    std::vector<unsigned> order(threads);
+    std::vector<unsigned> order;
     for (unsigned i = 0; i < threads; i++) {
         Fiber& fiber = state.fibers[i];
-        fiber.started = fiber.done = false;
+        fiber.done = false;
+        if (fiber.started) continue;
         fiber.stack.resize(STACK);
         getcontext(&fiber.context);
         fiber.context.uc_stack.ss_sp = fiber.stack.data();
         fiber.context.uc_stack.ss_size = STACK;
         fiber.context.uc_link = nullptr;
         makecontext(&fiber.context, enter, 0);
-        order[i] = state.order == 1 ? threads - 1 - i : i;
     }
+    unsigned warps = threads / WARP;
+    for (unsigned i = 0; i < warps; i++) order.push_back(state.order == 1 ? warps - 1 - i : i);
     for (;;) {
-        if (state.order > 1)
-            for (unsigned i = threads - 1; i > 0; i--) std::swap(order[i], order[next_random() % (i + 1)]);
-        for (unsigned thread : order) {
-            state.thread = thread;
-            if (!state.fibers[thread].done) resume();
+        if (state.order > 1) shuffle(order.data(), warps);
+        unsigned ended = 0, line = 0;
+        for (unsigned k = 0; k < warps; k++) {
+            unsigned first = order[k] * WARP;
+            if (!run_warp(first, first + WARP)) return;
+            Fiber& fiber = state.fibers[first];
+            ended += fiber.done;
+            if (k == 0) line = fiber.line;
+            if (!fiber.done && fiber.line != line) return fail("warps wait at different barriers (lines)", line, fiber.line);
         }
-        unsigned ended = 0;
-        for (unsigned i = 0; i < threads; i++) ended += state.fibers[i].done;
-        if (ended == threads) return;
-        if (ended > 0) return fail("a barrier that not all threads reach (line, ended)", state.fibers[order[0]].line, ended);
-        for (unsigned i = 1; i < threads; i++)
-            if (state.fibers[i].line != state.fibers[0].line)
-                return fail("threads wait at different barriers (lines)", state.fibers[0].line, state.fibers[i].line);
+        if (ended == warps) return;
+        if (ended > 0) return fail("a barrier that not all warps reach (line, ended)", line, ended);
     }
 }
 
@@ -208,11 +244,14 @@ const char* launch(void (*kernel)(A...), unsigned declared, const Argument* argu
     state.block = state.thread = 0;
     if (state.fibers.size() < threads) state.fibers.resize(threads);
     if (count != sizeof...(A)) fail("arguments (got, expected)", count, sizeof...(A));
-    if (threads != declared || threads > MOST_THREADS) fail("threads (got, expected)", threads, declared);
+    if (threads != declared || threads > MOST_THREADS || threads % WARP != 0) fail("threads (got, expected)", threads, declared);
     for (unsigned i = 0; i < blocks && state.error[0] == 0; i++) {
         state.block = order == 1 ? blocks - 1 - i : i;
         run_block(threads);
     }
+    // After an error coroutines are left in the middle of their block.
+    if (state.error[0] != 0)
+        for (Fiber& fiber : state.fibers) fiber.started = false;
     return state.error;
 }
 
@@ -221,9 +260,9 @@ template <class T>
 T exchange(T v, unsigned mask) {
     static_assert(sizeof(T) == 4, "lanes exchange 32 bits");
     memcpy(&state.lanes[state.thread], &v, 4);
-    wait(~0u);
+    wait(LANES);
     memcpy(&v, &state.lanes[state.thread ^ mask], 4);
-    wait(~1u);
+    wait(LANES - 1);
     return v;
 }
 
@@ -279,7 +318,7 @@ DEVICE uint BITS(float x) {
 #define SUB(a, b) ((a) - (b))
 #define MUL(a, b) ((a) * (b))
 
-// Over groups of `width` lanes, in the device's order; called by all threads of a block.
+// Over groups of `width` lanes, in the device's order; called by all threads of a warp.
 DEVICE float lanes_sum(float v, uint width) {
     for (uint mask = width / 2; mask > 0; mask /= 2) v += emulation::exchange(v, mask);
     return v;

@@ -24,15 +24,15 @@ using namespace metal;
 #define BARRIER() threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device)
 
 #define INF INFINITY
-#define EXP(x) precise::exp(x)
-#define LOG(x) precise::log(x)
-#define SQRT(x) precise::sqrt(x)
+#define EXP(x) exp(x)
+#define LOG(x) log(x)
+#define SQRT(x) sqrt(x)
 #define FLOOR(x) floor(x)
 #define FABS(x) fabs(x)
 #define FMAX(a, b) fmax(a, b)
 #define FMA(a, b, c) fma(a, b, c)
-#define SINPI(x) precise::sinpi(x)
-#define COSPI(x) precise::cospi(x)
+#define SINPI(x) sinpi(x)
+#define COSPI(x) cospi(x)
 #define FROM_BITS(u) as_type<float>(u)
 #define BITS(x) as_type<uint>(x)
 #define MULHI(a, b) mulhi(a, b)
@@ -42,7 +42,7 @@ using namespace metal;
 #define SUB(a, b) ((a) - (b))
 #define MUL(a, b) ((a) * (b))
 
-// Over groups of `width` lanes, a power of two up to 32; called by all threads of a threadgroup.
+// Over groups of `width` lanes, a power of two up to 32; called by all threads of a SIMD group.
 DEVICE float lanes_sum(float v, uint width) {
     for (uint mask = width / 2; mask > 0; mask /= 2) v += simd_shuffle_xor(v, ushort(mask));
     return v;
