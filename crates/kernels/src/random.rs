@@ -50,12 +50,7 @@ pub fn random_uniform(shape: impl Into<Shape>, rng: &mut Rng, device: &Device) -
     random(shape.into(), rng, device, Draw::Uniform)
 }
 
-fn random(
-    shape: Shape,
-    rng: &mut Rng,
-    device: &Device,
-    draw: Draw,
-) -> Result<Tensor> {
+fn random(shape: Shape, rng: &mut Rng, device: &Device, draw: Draw) -> Result<Tensor> {
     if makes_random(device, shape.elem_count()) {
         return Ok(crate::device::random(shape, rng, device, draw)?);
     }

@@ -31,7 +31,8 @@ pub(crate) fn attention(
         None => Tensor::zeros(1, DType::U32, q.device())?,
     };
     let kept = Arc::new(OnceLock::new());
-    let op = Attention { batch, heads, n, m, d, e, spec, masked, mask, kept: kept.clone(), lse: OnceLock::new() };
+    let op =
+        Attention { batch, heads, n, m, d, e, spec, masked, mask, kept: kept.clone(), lse: OnceLock::new() };
     let o = apply(op, &[q, k, v])?;
     let _ = kept.set(o.detach());
     Ok(o)
@@ -90,7 +91,12 @@ impl DeviceOp for Attention {
         Ok((o, (self.batch, self.heads, self.n, self.e).into()))
     }
 
-    fn backward(&self, inputs: &[Option<Tensor>], dy: &Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
+    fn backward(
+        &self,
+        inputs: &[Option<Tensor>],
+        dy: &Tensor,
+        wanted: &[bool],
+    ) -> Result<Vec<Option<Tensor>>> {
         let (q, k, v) = (kept(inputs, 0)?, kept(inputs, 1)?, kept(inputs, 2)?);
         let Self { n, m, d, e, .. } = *self;
         let (device, rows) = (q.device(), self.all() * n);

@@ -42,7 +42,8 @@ impl Pairs {
         let (device, count) = (self.device(), self.batch() * own.n);
         let own_counts = counts(&self.counts[from], device)?;
         let other_counts = counts(&self.counts[1 - from], device)?;
-        let (mut index, mut squares) = (Block::new(device, count, DType::U32)?, Block::floats(device, count)?);
+        let (mut index, mut squares) =
+            (Block::new(device, count, DType::U32)?, Block::floats(device, count)?);
         let mut args = vec![
             Arg::In(&own.points),
             Arg::In(&other.points),
@@ -76,7 +77,9 @@ impl Pairs {
         back: Option<(&Nearest, &Tensor)>,
     ) -> Result<Tensor> {
         let (own, other) = (&self.clouds[side], &self.clouds[1 - side]);
-        let Some((idle, idle_weights)) = there.or(back) else { candle_core::bail!("no distance to differentiate") };
+        let Some((idle, idle_weights)) = there.or(back) else {
+            candle_core::bail!("no distance to differentiate")
+        };
         let (a, a_weights) = there.unwrap_or((idle, idle_weights));
         let (b, b_weights) = back.unwrap_or((idle, idle_weights));
         let count = self.batch() * own.n * self.axes;

@@ -3,9 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::cuda_backend::cudarc::driver::{CudaView, CudaViewMut, LaunchConfig, PushKernelArg};
+use candle_core::backend::BackendStorage;
+use candle_core::cuda_backend::WrapErr;
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaFunction, CudaView, CudaViewMut, LaunchConfig, PushKernelArg,
+};
 use candle_core::cuda_backend::cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
-use candle_core::cuda_backend::{CudaFunc, WrapErr};
 use candle_core::{CudaDevice, DType, Error, Layout, Result, Storage, StorageRef};
 
 use super::queue::{Arg, Memory};
@@ -35,7 +38,7 @@ pub(super) fn launch(device: &CudaDevice, kernel: Kernel, blocks: u32, args: &mu
             (Arg::In(_), Some((storage, layout))) => input(storage, layout)?,
             (Arg::Out { memory: Memory::Cuda(storage), start, len }, _) => {
                 let range = *start..*start + *len;
-                if candle_core::backend::BackendStorage::dtype(*storage) == DType::U32 {
+                if storage.dtype() == DType::U32 {
                     Held::WordsOut(storage.as_cuda_slice_mut::<u32>()?.slice_mut(range))
                 } else {
                     Held::FloatsOut(storage.as_cuda_slice_mut::<f32>()?.slice_mut(range))
@@ -46,7 +49,8 @@ pub(super) fn launch(device: &CudaDevice, kernel: Kernel, blocks: u32, args: &mu
             _ => candle_core::bail!("{}: an argument is not on the CUDA device", kernel.name),
         });
     }
-    let mut launch = function.builder();
+    let stream = device.cuda_stream();
+    let mut launch = stream.launch_builder(&function);
     for held in &mut held {
         match held {
             Held::Floats(x) => launch.arg(&*x),
@@ -71,14 +75,14 @@ fn input<'a>(storage: &'a Storage, layout: &Layout) -> Result<Held<'a>> {
     let (Storage::Cuda(storage), Some((start, end))) = (storage, layout.contiguous_offsets()) else {
         candle_core::bail!("a kernel was given a tensor that is not contiguous on the CUDA device")
     };
-    Ok(match candle_core::backend::BackendStorage::dtype(storage) {
+    Ok(match storage.dtype() {
         DType::U32 => Held::Words(storage.as_cuda_slice::<u32>()?.slice(start..end)),
         _ => Held::Floats(storage.as_cuda_slice::<f32>()?.slice(start..end)),
     })
 }
 
 /// The kernel on this device. Modules are kept by the device, their PTX by the program.
-fn function(device: &CudaDevice, kernel: Kernel) -> Result<CudaFunc> {
+fn function(device: &CudaDevice, kernel: Kernel) -> Result<CudaFunction> {
     type Compiled = HashMap<(&'static str, (i32, i32)), Arc<str>>;
     static COMPILED: Mutex<Option<Compiled>> = Mutex::new(None);
     let capability = device.cuda_stream().context().compute_capability().w()?;
@@ -93,7 +97,8 @@ fn function(device: &CudaDevice, kernel: Kernel) -> Result<CudaFunc> {
             ptx
         }
     };
-    device.get_or_load_custom_func(kernel.name, &format!("halocast_{}", kernel.program.name), &ptx)
+    let module = format!("halocast_{}", kernel.program.name);
+    Ok(device.get_or_load_custom_func(kernel.name, &module, &ptx)?.into_cuda_function())
 }
 
 /// The PTX of a program for a compute capability.

@@ -79,7 +79,8 @@ impl Fourier {
 
     /// All axes, and of a half spectrum the factor of the columns that count twice.
     fn run(&self, x: &Tensor, spectrum: Spectrum, shared_factor: f32) -> Result<Block> {
-        let (inverse, scale) = (!matches!(spectrum, Spectrum::Real | Spectrum::Complex { inverse: false }), self.scale);
+        let (inverse, scale) =
+            (!matches!(spectrum, Spectrum::Real | Spectrum::Complex { inverse: false }), self.scale);
         let of_half = !matches!(spectrum, Spectrum::Complex { .. });
         let across = Pass { reads: 0, writes: 0, inverse, of_half, shared_factor: 1.0, scale: 1.0 };
         let (reads, writes) = match spectrum {

@@ -22,7 +22,12 @@ pub(super) trait DeviceOp: Send + Sync + 'static {
     ///
     /// # Errors
     /// Where a kernel cannot be launched.
-    fn backward(&self, inputs: &[Option<Tensor>], dy: &Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>>;
+    fn backward(
+        &self,
+        inputs: &[Option<Tensor>],
+        dy: &Tensor,
+        wanted: &[bool],
+    ) -> Result<Vec<Option<Tensor>>>;
 
     /// Whether the gradient reads the values of input `index`.
     fn keeps(&self, _index: usize) -> bool {

@@ -17,7 +17,7 @@
 //!
 //! # What runs where
 //!
-//! [`takes`] says whether tensors go this way: all `f32`, on one CUDA or Metal device, with fewer than 2^32 numbers.
+//! [`takes`] says whether tensors go this way: all `f32`, on one CUDA or Metal device, with fewer than 2^31 numbers.
 //! Everything else takes the path composed of Candle's operations ([`crate::reference`]).
 //!
 //! Sums are in a fixed order: the same device gives the same bits on every run.
@@ -64,18 +64,31 @@ use crate::activation::Activation;
 pub(crate) fn takes(tensors: &[&Tensor]) -> bool {
     let Some(first) = tensors.first() else { return false };
     let device = first.device();
-    let compiled = match device {
-        Device::Cpu => false,
-        Device::Cuda(_) => cfg!(feature = "cuda"),
-        Device::Metal(_) => cfg!(feature = "metal"),
-    };
     let fits = |x: &&Tensor| {
         x.dtype() == DType::F32
             && x.device().same_device(device)
-            && (1..u32::MAX as usize).contains(&x.elem_count())
+            && (1..queue::MOST).contains(&x.elem_count())
     };
-    compiled && tensors.iter().all(fits)
+    serves(device) && tensors.iter().all(fits)
 }
+
+/// Whether this build has kernels for a device.
+fn serves(device: &Device) -> bool {
+    match device {
+        Device::Cpu => played_by_host(),
+        Device::Cuda(_) => cfg!(feature = "cuda"),
+        Device::Metal(_) => cfg!(feature = "metal"),
+    }
+}
+
+/// Whether tensors of the CPU count as those of a device: in tests, where the emulation plays one.
+#[cfg(not(test))]
+pub(crate) fn played_by_host() -> bool {
+    false
+}
+
+#[cfg(test)]
+pub(crate) use emulation::played_by_host;
 
 /// The number and the slope of an activation, as the kernels take them.
 fn code(activation: Activation) -> (usize, f32) {

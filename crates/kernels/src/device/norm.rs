@@ -127,8 +127,7 @@ impl DeviceOp for GroupNorm {
         let line = line.tensor(2 * groups);
 
         let (mut dweight, mut dbias) = (Block::floats(device, self.c)?, Block::floats(device, self.c)?);
-        let args =
-            &mut [Arg::In(&sums), dweight.out(), dbias.out(), Arg::Int(self.n), Arg::Int(self.c)];
+        let args = &mut [Arg::In(&sums), dweight.out(), dbias.out(), Arg::Int(self.n), Arg::Int(self.c)];
         launch_each(device, source::GROUP_PARAMETERS, self.c, args)?;
 
         let mut dx = Block::floats(device, count)?;
@@ -240,7 +239,12 @@ impl DeviceOp for RowNorm {
         Ok((y, x.shape().clone()))
     }
 
-    fn backward(&self, inputs: &[Option<Tensor>], dy: &Tensor, wanted: &[bool]) -> Result<Vec<Option<Tensor>>> {
+    fn backward(
+        &self,
+        inputs: &[Option<Tensor>],
+        dy: &Tensor,
+        wanted: &[bool],
+    ) -> Result<Vec<Option<Tensor>>> {
         let (x, weight) = (kept(inputs, 0)?, kept(inputs, 1)?);
         let bias = inputs.get(2).and_then(Option::as_ref);
         let shifted = usize::from(bias.is_some());

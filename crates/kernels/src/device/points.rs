@@ -44,8 +44,15 @@ impl Cloud {
         };
         let blocks = points.div_ceil(source::POINTS_LIFT.threads);
         let (mut lifted, mut bad) = (Block::floats(device, 3 * points)?, Block::floats(device, blocks)?);
-        let mut args =
-            vec![Arg::In(&x), Arg::In(counts), lifted.out(), bad.out(), Arg::Int(points), Arg::Int(n), Arg::Int(axes)];
+        let mut args = vec![
+            Arg::In(&x),
+            Arg::In(counts),
+            lifted.out(),
+            bad.out(),
+            Arg::Int(points),
+            Arg::Int(n),
+            Arg::Int(axes),
+        ];
         args.extend(sides.args());
         launch(device, source::POINTS_LIFT, blocks, &mut args)?;
         drop(args);
@@ -67,7 +74,8 @@ pub(crate) fn counts(counts: &[usize], device: &Device) -> Result<Tensor> {
 /// Indices and squared distances of the `k` nearest, at most [`MOST_NEIGHBORS`].
 pub(crate) fn knn(points: &Cloud, queries: &Cloud, k: usize, sides: &Sides) -> Result<[Tensor; 2]> {
     let (device, rows) = (points.device(), queries.batch * queries.n);
-    let (mut indices, mut squares) = (Block::new(device, rows * k, DType::U32)?, Block::floats(device, rows * k)?);
+    let (mut indices, mut squares) =
+        (Block::new(device, rows * k, DType::U32)?, Block::floats(device, rows * k)?);
     let mut args = vec![
         Arg::In(&points.points),
         Arg::In(&queries.points),

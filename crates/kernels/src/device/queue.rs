@@ -6,7 +6,14 @@ use candle_core::{CpuStorage, CudaStorage, DType, Device, MetalStorage, Result, 
 
 use super::source::Kernel;
 
+/// Numbers that a tensor must stay below: kernels count in 32 bits, and the last block may run past the end.
+pub(super) const MOST: usize = 1 << 31;
+
 /// One argument of a kernel.
+#[cfg_attr(
+    not(any(test, feature = "cuda", feature = "metal")),
+    allow(dead_code, reason = "no device reads them")
+)]
 pub(super) enum Arg<'a> {
     /// A contiguous tensor that the kernel reads.
     In(&'a Tensor),
@@ -121,12 +128,13 @@ fn on_host(_: usize, _: DType) -> Result<CpuStorage> {
 /// Runs `blocks` blocks of a kernel. Kernels of one device run in the order of their launches.
 pub(super) fn launch(device: &Device, kernel: Kernel, blocks: usize, args: &mut [Arg]) -> Result<()> {
     let name = kernel.name;
-    let blocks = i32::try_from(blocks).map_err(|_| candle_core::Error::msg(format!("{name}: too many blocks")))?;
+    let blocks =
+        i32::try_from(blocks).map_err(|_| candle_core::Error::msg(format!("{name}: too many blocks")))?;
     for arg in args.iter() {
         let fits = match arg {
-            Arg::In(x) => x.is_contiguous() && x.device().same_device(device) && x.elem_count() < u32::MAX as usize,
-            Arg::Out { len, .. } => *len < u32::MAX as usize,
-            Arg::Int(n) => *n <= u32::MAX as usize,
+            Arg::In(x) => x.is_contiguous() && x.device().same_device(device) && x.elem_count() < MOST,
+            Arg::Out { len, .. } => *len < MOST,
+            Arg::Int(n) => u32::try_from(*n).is_ok(),
             Arg::Real(_) => true,
         };
         if !fits {

@@ -15,12 +15,7 @@ pub(crate) enum Draw {
 
 /// Whether numbers of this shape can be made on the device.
 pub(crate) fn makes_random(device: &Device, count: usize) -> bool {
-    let compiled = match device {
-        Device::Cpu => false,
-        Device::Cuda(_) => cfg!(feature = "cuda"),
-        Device::Metal(_) => cfg!(feature = "metal"),
-    };
-    compiled && (1..u32::MAX as usize).contains(&count)
+    super::serves(device) && (1..super::queue::MOST).contains(&count)
 }
 
 /// The numbers of [`Rng::fill_uniform`] or [`Rng::fill_normal`]; advances the generator as they do.

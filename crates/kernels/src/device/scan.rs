@@ -116,7 +116,8 @@ impl DeviceOp for SelectiveScan {
         let parts = tasks * self.states * self.l;
         let gates = if self.present[1] { numbers } else { 1 };
         let sizes = [numbers, numbers, rows * self.states, parts, parts, rows, gates, rows];
-        let mut out = sizes.map(|size| Block::floats(device, size)).into_iter().collect::<Result<Vec<_>>>()?;
+        let mut out =
+            sizes.map(|size| Block::floats(device, size)).into_iter().collect::<Result<Vec<_>>>()?;
         let mut args: Vec<Arg> = self.all(&inputs)?.into_iter().map(Arg::In).collect();
         args.extend([Arg::In(&entries), Arg::In(dy)]);
         args.extend(out.iter_mut().map(Block::out));
@@ -131,8 +132,13 @@ impl DeviceOp for SelectiveScan {
         let over_examples = |x: &Tensor, width: usize| sum_parts(device, x, 1, self.n, width);
         let over_blocks =
             |x: &Tensor| sum_parts(device, x, self.n * self.groups, self.blocks(), self.states * self.l);
-        let mut grads =
-            vec![du.clone(), ddelta.clone(), over_examples(da, self.d * self.states)?, over_blocks(db)?, over_blocks(dc)?];
+        let mut grads = vec![
+            du.clone(),
+            ddelta.clone(),
+            over_examples(da, self.d * self.states)?,
+            over_blocks(db)?,
+            over_blocks(dc)?,
+        ];
         if self.present[0] {
             grads.push(over_examples(dskip, self.d)?);
         }
@@ -184,7 +190,9 @@ impl DeviceOp for CausalConv {
     }
 
     fn forward(&self, inputs: &[Tensor]) -> Result<(Block, Shape)> {
-        let [x, weight, bias @ ..] = inputs else { candle_core::bail!("causal_conv1d takes two inputs or more") };
+        let [x, weight, bias @ ..] = inputs else {
+            candle_core::bail!("causal_conv1d takes two inputs or more")
+        };
         let (kind, slope) = code(self.activation);
         let count = x.elem_count();
         let mut y = Block::floats(x.device(), count)?;

@@ -2,20 +2,29 @@
 
 /// Kernels that are compiled together.
 pub(super) struct Program {
+    #[cfg_attr(not(feature = "cuda"), allow(dead_code, reason = "names a module of a CUDA device"))]
     pub(super) name: &'static str,
+    #[cfg_attr(
+        not(any(test, feature = "cuda", feature = "metal")),
+        allow(dead_code, reason = "no device to compile for")
+    )]
     pub(super) source: &'static str,
 }
 
 /// A kernel: a function of a program, and the threads of its blocks.
 #[derive(Clone, Copy)]
 pub(super) struct Kernel {
-    #[cfg_attr(not(any(feature = "cuda", feature = "metal")), allow(dead_code, reason = "names a module of a device"))]
+    #[cfg_attr(
+        not(any(test, feature = "cuda", feature = "metal")),
+        allow(dead_code, reason = "no device to compile for")
+    )]
     pub(super) program: &'static Program,
     pub(super) name: &'static str,
     pub(super) threads: usize,
 }
 
 /// What all programs begin with, after the prelude of the device.
+#[cfg(any(test, feature = "cuda", feature = "metal"))]
 pub(super) const COMMON: &str = include_str!("kernels/common.cc");
 
 macro_rules! programs {
@@ -29,7 +38,7 @@ macro_rules! programs {
         )*
 
         /// All of them.
-        #[cfg(any(test, feature = "cuda"))]
+        #[cfg(test)]
         pub(super) static PROGRAMS: &[&Program] = &[$(&$program),*];
 
         /// The names of all kernels.

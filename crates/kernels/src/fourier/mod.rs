@@ -8,8 +8,8 @@ use candle_core::{Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::autograd::{self, Gradient, Op};
-use crate::memory::on_cpu;
 use crate::device::{self, Spectrum};
+use crate::memory::on_cpu;
 use crate::{Error, Result, reference};
 use transform::{Columns, Transform};
 

@@ -238,7 +238,14 @@ fn on_device(
         cloud::on_device(op, name, clouds[side], Some(&counts), &space)
     };
     let clouds = [cloud(0, "a")?, cloud(1, "b")?];
-    Ok(device::Pairs { name: op, clouds, axes, sides: space.on_device(), root: norm == ChamferNorm::L1, counts })
+    Ok(device::Pairs {
+        name: op,
+        clouds,
+        axes,
+        sides: space.on_device(),
+        root: norm == ChamferNorm::L1,
+        counts,
+    })
 }
 
 fn checked(op: &'static str, a: &Tensor, b: &Tensor) -> Result<usize> {

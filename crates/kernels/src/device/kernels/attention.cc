@@ -6,11 +6,11 @@
 
 // acc[i][j] = x[x0 + ty + 16 i] . y[y0 + tx + 16 j], rows beyond the ends counting as zero.
 DEVICE void tile_product(GLOBAL(const float) x, uint x0, uint rows, GLOBAL(const float) y, uint y0, uint columns, uint d,
-                         SHARED_POINTER(float) a, SHARED_POINTER(float) b, uint thread, LOCAL_POINTER(float) acc) {
-    uint tx = thread % 16, ty = thread / 16;
+                         SHARED_POINTER(float) a, SHARED_POINTER(float) b, uint rank, LOCAL_POINTER(float) acc) {
+    uint tx = rank % 16, ty = rank / 16;
     UNROLL for (uint i = 0; i < 16; i++) acc[i] = 0.0f;
     for (uint first = 0; first < d; first += 16) {
-        for (uint i = thread; i < 1024; i += 256) {
+        for (uint i = rank; i < 1024; i += 256) {
             uint row = i / 16, c = first + i % 16;
             a[row * 17 + i % 16] = x0 + row < rows && c < d ? x[(x0 + row) * d + c] : 0.0f;
             b[row * 17 + i % 16] = y0 + row < columns && c < d ? y[(y0 + row) * d + c] : 0.0f;
@@ -33,11 +33,11 @@ DEVICE void tile_product(GLOBAL(const float) x, uint x0, uint rows, GLOBAL(const
 // acc[i][j] += sum_k tile[ty + 16 i][k] y[y0 + k][tx + 16 j]. All threads have read the tile when it returns, and none
 // reads it before all have come.
 DEVICE void tile_accumulate(SHARED_POINTER(float) tile, GLOBAL(const float) y, uint y0, uint rows, uint e,
-                            SHARED_POINTER(float) b, uint thread, LOCAL_POINTER(float) acc) {
-    uint tx = thread % 16, ty = thread / 16;
+                            SHARED_POINTER(float) b, uint rank, LOCAL_POINTER(float) acc) {
+    uint tx = rank % 16, ty = rank / 16;
     UNROLL for (uint j = 0; j < 8; j++) {
         if (16 * j < e) {
-            for (uint i = thread; i < 1024; i += 256) {
+            for (uint i = rank; i < 1024; i += 256) {
                 uint row = i / 16, c = 16 * j + i % 16;
                 b[row * 17 + i % 16] = y0 + row < rows && c < e ? y[(y0 + row) * e + c] : 0.0f;
             }
@@ -53,9 +53,9 @@ DEVICE void tile_accumulate(SHARED_POINTER(float) tile, GLOBAL(const float) y, u
 }
 
 // Writes factor[i] acc[i][j] to the rows from x0 on.
-DEVICE void tile_store(GLOBAL(float) out, uint x0, uint rows, uint e, uint thread, LOCAL_POINTER(float) acc,
+DEVICE void tile_store(GLOBAL(float) out, uint x0, uint rows, uint e, uint rank, LOCAL_POINTER(float) acc,
                        LOCAL_POINTER(float) factor) {
-    uint tx = thread % 16, ty = thread / 16;
+    uint tx = rank % 16, ty = rank / 16;
     UNROLL for (uint i = 0; i < 4; i++) {
         uint row = x0 + ty + 16 * i;
         UNROLL for (uint j = 0; j < 8; j++) {
@@ -78,7 +78,7 @@ KERNEL(attention_forward, 256, IN(0, float, q), IN(1, float, k), IN(2, float, v)
     SHARED(float, a, 1088);
     SHARED(float, b, 1088);
     SHARED(float, tile, 4160);
-    uint thread = THREAD, tx = thread % 16, ty = thread / 16;
+    uint rank = THREAD, tx = rank % 16, ty = rank / 16;
     uint tiles = (n + 63) / 64, head = BLOCK / tiles, q0 = BLOCK % tiles * 64;
     GLOBAL(const float) queries = q + head * n * d;
     GLOBAL(const float) keys = k + head * m * d;
@@ -93,7 +93,7 @@ KERNEL(attention_forward, 256, IN(0, float, q), IN(1, float, k), IN(2, float, v)
     uint end = causal != 0 && q0 + 64 < m ? q0 + 64 : m;
     for (uint k0 = 0; k0 < end; k0 += 64) {
         float s[16];
-        tile_product(queries, q0, n, keys, k0, m, d, a, b, thread, s);
+        tile_product(queries, q0, n, keys, k0, m, d, a, b, rank, s);
         UNROLL for (uint i = 0; i < 4; i++) {
             float highest = -INF;
             UNROLL for (uint j = 0; j < 4; j++) {
@@ -113,7 +113,7 @@ KERNEL(attention_forward, 256, IN(0, float, q), IN(1, float, k), IN(2, float, v)
             most[i] = highest;
             UNROLL for (uint j = 0; j < 8; j++) acc[8 * i + j] *= shrink;
         }
-        tile_accumulate(tile, values, k0, m, e, b, thread, acc);
+        tile_accumulate(tile, values, k0, m, e, b, rank, acc);
     }
     float factor[4];
     UNROLL for (uint i = 0; i < 4; i++) {
@@ -121,7 +121,7 @@ KERNEL(attention_forward, 256, IN(0, float, q), IN(1, float, k), IN(2, float, v)
         uint row = q0 + ty + 16 * i;
         if (tx == 0 && row < n) lse[head * n + row] = sum[i] == 0.0f ? INF : most[i] + LOG(sum[i]);
     }
-    tile_store(o + head * n * e, q0, n, e, thread, acc, factor);
+    tile_store(o + head * n * e, q0, n, e, rank, acc, factor);
 }
 
 // Of each row the sum of do o; 32 threads a row.
@@ -141,7 +141,7 @@ KERNEL(attention_queries, 256, IN(0, float, q), IN(1, float, k), IN(2, float, v)
     SHARED(float, a, 1088);
     SHARED(float, b, 1088);
     SHARED(float, tile, 4160);
-    uint thread = THREAD, tx = thread % 16, ty = thread / 16;
+    uint rank = THREAD, tx = rank % 16, ty = rank / 16;
     uint tiles = (n + 63) / 64, head = BLOCK / tiles, q0 = BLOCK % tiles * 64;
     GLOBAL(const float) queries = q + head * n * d;
     GLOBAL(const float) keys = k + head * m * d;
@@ -159,8 +159,8 @@ KERNEL(attention_queries, 256, IN(0, float, q), IN(1, float, k), IN(2, float, v)
     uint end = causal != 0 && q0 + 64 < m ? q0 + 64 : m;
     for (uint k0 = 0; k0 < end; k0 += 64) {
         float s[16], dp[16];
-        tile_product(queries, q0, n, keys, k0, m, d, a, b, thread, s);
-        tile_product(slopes, q0, n, values, k0, m, e, a, b, thread, dp);
+        tile_product(queries, q0, n, keys, k0, m, d, a, b, rank, s);
+        tile_product(slopes, q0, n, values, k0, m, e, a, b, rank, dp);
         UNROLL for (uint i = 0; i < 4; i++) {
             UNROLL for (uint j = 0; j < 4; j++) {
                 bool here = counts(kept, q0 + ty + 16 * i, k0 + tx + 16 * j, n, m, masked, causal);
@@ -168,9 +168,9 @@ KERNEL(attention_queries, 256, IN(0, float, q), IN(1, float, k), IN(2, float, v)
                 tile[(ty + 16 * i) * 65 + tx + 16 * j] = p * (dp[4 * i + j] - mean[i]);
             }
         }
-        tile_accumulate(tile, keys, k0, m, d, b, thread, acc);
+        tile_accumulate(tile, keys, k0, m, d, b, rank, acc);
     }
-    tile_store(dq + head * n * d, q0, n, d, thread, acc, factor);
+    tile_store(dq + head * n * d, q0, n, d, rank, acc, factor);
 }
 
 // The gradients of keys and values: here the rows of a tile are keys, its columns queries.
@@ -180,7 +180,7 @@ KERNEL(attention_keys, 256, IN(0, float, q), IN(1, float, k), IN(2, float, v), I
     SHARED(float, a, 1088);
     SHARED(float, b, 1088);
     SHARED(float, tile, 4160);
-    uint thread = THREAD, tx = thread % 16, ty = thread / 16;
+    uint rank = THREAD, tx = rank % 16, ty = rank / 16;
     uint tiles = (m + 63) / 64, head = BLOCK / tiles, k0 = BLOCK % tiles * 64;
     GLOBAL(const float) queries = q + head * n * d;
     GLOBAL(const float) keys = k + head * m * d;
@@ -191,7 +191,7 @@ KERNEL(attention_keys, 256, IN(0, float, q), IN(1, float, k), IN(2, float, v), I
     UNROLL for (uint i = 0; i < 32; i++) acc_k[i] = acc_v[i] = 0.0f;
     for (uint q0 = causal != 0 ? k0 : 0; q0 < n; q0 += 64) {
         float p[16], dp[16];
-        tile_product(keys, k0, m, queries, q0, n, d, a, b, thread, p);
+        tile_product(keys, k0, m, queries, q0, n, d, a, b, rank, p);
         UNROLL for (uint j = 0; j < 4; j++) {
             uint query = q0 + tx + 16 * j;
             float level = query < n ? lse[head * n + query] : INF;
@@ -201,18 +201,18 @@ KERNEL(attention_keys, 256, IN(0, float, q), IN(1, float, k), IN(2, float, v), I
                 tile[(ty + 16 * i) * 65 + tx + 16 * j] = p[4 * i + j];
             }
         }
-        tile_accumulate(tile, slopes, q0, n, e, b, thread, acc_v);
-        tile_product(values, k0, m, slopes, q0, n, e, a, b, thread, dp);
+        tile_accumulate(tile, slopes, q0, n, e, b, rank, acc_v);
+        tile_product(values, k0, m, slopes, q0, n, e, a, b, rank, dp);
         UNROLL for (uint j = 0; j < 4; j++) {
             uint query = q0 + tx + 16 * j;
             float mean = query < n ? delta[head * n + query] : 0.0f;
             UNROLL for (uint i = 0; i < 4; i++)
                 tile[(ty + 16 * i) * 65 + tx + 16 * j] = p[4 * i + j] * (dp[4 * i + j] - mean);
         }
-        tile_accumulate(tile, queries, q0, n, d, b, thread, acc_k);
+        tile_accumulate(tile, queries, q0, n, d, b, rank, acc_k);
     }
     UNROLL for (uint i = 0; i < 4; i++) factor[i] = scale;
-    tile_store(dk + head * m * d, k0, m, d, thread, acc_k, factor);
+    tile_store(dk + head * m * d, k0, m, d, rank, acc_k, factor);
     UNROLL for (uint i = 0; i < 4; i++) factor[i] = 1.0f;
-    tile_store(dv + head * m * e, k0, m, e, thread, acc_v, factor);
+    tile_store(dv + head * m * e, k0, m, e, rank, acc_v, factor);
 }

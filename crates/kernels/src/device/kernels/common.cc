@@ -1,9 +1,9 @@
 // What several kernels use: sums over a block, activation functions.
 
 // The sum over a block of up to 32 groups of 32 lanes, the same in every thread. `part` holds one number a group.
-DEVICE float block_sum(float v, SHARED_POINTER(float) part, uint thread, uint threads) {
+DEVICE float block_sum(float v, SHARED_POINTER(float) part, uint rank, uint threads) {
     v = lanes_sum(v, 32);
-    if (thread % 32 == 0) part[thread / 32] = v;
+    if (rank % 32 == 0) part[rank / 32] = v;
     BARRIER();
     float sum = 0.0f;
     for (uint i = 0; i < threads / 32; i++) sum += part[i];

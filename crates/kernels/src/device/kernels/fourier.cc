@@ -7,7 +7,7 @@ KERNEL(fourier_lines, 256, IN(0, float, x), OUT(1, float, y), INT(2, n), INT(3, 
        INT(6, reads), INT(7, writes), INT(8, inverse), REAL(9, shared_factor), REAL(10, scale)) {
     SHARED(float, re, 2048);
     SHARED(float, im, 2048);
-    uint half = n / 2 + 1, size = held * n, first = BLOCK * held;
+    uint columns = n / 2 + 1, size = held * n, first = BLOCK * held;
     for (uint i = THREAD; i < size; i += 256) {
         // Neighbouring threads read neighbouring numbers.
         uint l = inner > 1 ? i % held : i / n, at = inner > 1 ? i / held : i % n, line = first + l;
@@ -20,12 +20,12 @@ KERNEL(fourier_lines, 256, IN(0, float, x), OUT(1, float, y), INT(2, n), INT(3, 
             } else if (reads == 1) {
                 a = x[line * n + at];
             } else {
-                uint k = at < half ? at : n - at;
+                uint k = at < columns ? at : n - at;
                 bool end = k == 0 || 2 * k == n;
                 float factor = end ? 1.0f : shared_factor;
-                a = factor * x[2 * (line * half + k)];
-                b = end ? 0.0f : factor * x[2 * (line * half + k) + 1];
-                if (at >= half) b = -b;
+                a = factor * x[2 * (line * columns + k)];
+                b = end ? 0.0f : factor * x[2 * (line * columns + k) + 1];
+                if (at >= columns) b = -b;
             }
         }
         re[l * n + at] = a;
@@ -70,10 +70,10 @@ KERNEL(fourier_lines, 256, IN(0, float, x), OUT(1, float, y), INT(2, n), INT(3, 
                 uint to = (line / inner * n + at) * inner + line % inner;
                 y[2 * to] = a;
                 y[2 * to + 1] = b;
-            } else if (writes == 1 && at < half) {
+            } else if (writes == 1 && at < columns) {
                 float factor = at == 0 || 2 * at == n ? 1.0f : shared_factor;
-                y[2 * (line * half + at)] = factor * a;
-                y[2 * (line * half + at) + 1] = factor * b;
+                y[2 * (line * columns + at)] = factor * a;
+                y[2 * (line * columns + at) + 1] = factor * b;
             } else if (writes == 2) {
                 y[line * n + at] = a;
             }

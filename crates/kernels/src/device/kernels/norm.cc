@@ -158,14 +158,14 @@ KERNEL(row_pull, 256, IN(0, float, x), IN(1, float, dy), IN(2, float, moments), 
         sum += g;
         sum_normal = FMA(g, normal, sum_normal);
     }
-    float constant = centred != 0 ? lanes_sum(sum, 32) / float(width) : 0.0f;
+    float level = centred != 0 ? lanes_sum(sum, 32) / float(width) : 0.0f;
     float along = lanes_sum(sum_normal, 32) / float(width);
     if (!inside) return;
     for (uint i = lane; i < width; i += 32) {
         float normal = (x[first + i] - mean) * rstd, w = weight[at + i] + one;
         float v = FMA(normal, w, shifted != 0 ? bias[at + i] : 0.0f);
         float g = dy[first + i] * activated_slope(kind, slope, v) * w;
-        dx[first + i] = rstd * (FMA(-normal, along, g) - constant);
+        dx[first + i] = rstd * (FMA(-normal, along, g) - level);
     }
 }
 

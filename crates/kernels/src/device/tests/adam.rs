@@ -10,21 +10,22 @@ fn steps_are_those_of_the_cpu() {
     }
     let start = random(1, &[7, 101]);
     for averaged in [false, true] {
-        let state = |var: &Var| if averaged { AdamState::with_ema(var).unwrap() } else { AdamState::new(707) };
-        let run = |on_device: bool| {
+        let state =
+            |var: &Var| if averaged { AdamState::with_ema(var).unwrap() } else { AdamState::new(707) };
+        let run = |there: bool| {
             let var = Var::from_tensor(&start).unwrap();
             let mut state = state(&var);
-            let mut device = DeviceAdam::new(&var, &state).unwrap();
+            let mut device = on_device(|| DeviceAdam::new(&var, &state).unwrap());
             for step in 1..=4 {
                 let gradient = random(step + 1, &[7, 101]);
                 let cfg = AdamCfg { step, weight_decay: 0.1, ema_decay: 0.9, ..Default::default() };
-                if on_device {
+                if there {
                     device.step(&var, &gradient, &cfg).unwrap();
                 } else {
                     state.step(&var, &gradient, &cfg).unwrap();
                 }
             }
-            let state = if on_device { device.state().unwrap() } else { state };
+            let state = if there { device.state().unwrap() } else { state };
             let parts = [values(&var), state.m, state.v, state.ema.unwrap_or_default()];
             parts.map(|x| Tensor::new(x, &Device::Cpu).unwrap())
         };
@@ -44,8 +45,8 @@ fn steps_are_those_of_the_cpu() {
 #[test]
 fn what_does_not_fit_is_refused() {
     let var = Var::from_tensor(&random(1, &[4])).unwrap();
-    assert!(DeviceAdam::new(&var, &AdamState::new(3)).is_err());
-    let mut adam = DeviceAdam::new(&var, &AdamState::new(4)).unwrap();
+    assert!(on_device(|| DeviceAdam::new(&var, &AdamState::new(3))).is_err());
+    let mut adam = on_device(|| DeviceAdam::new(&var, &AdamState::new(4)).unwrap());
     assert!(adam.step(&var, &random(1, &[2, 2]), &AdamCfg::default()).is_err());
     assert!(adam.step(&var, &random(1, &[4]), &AdamCfg { step: 0, ..Default::default() }).is_err());
 }

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::AttentionSpec;
-use crate::device;
 
 #[test]
 fn softmax_attention() {
@@ -15,34 +14,22 @@ fn softmax_attention() {
             let mask: Vec<u8> = (0..2 * m).map(|i| u8::from(i < m || i % 3 == 2)).collect();
             let mask = Tensor::from_vec(mask, (2, m), &Device::Cpu).unwrap();
             for mask in [None, Some(&mask)] {
-                compare(
-                    &format!("attention {n} {m} {d} {e} {causal} {}", mask.is_some()),
-                    5e-6,
-                    &inputs,
-                    |x| device::attention(&x[0], &x[1], &x[2], mask, spec),
-                    |x| crate::attention_masked(&x[0], &x[1], &x[2], mask, spec),
-                );
+                let name = format!("attention {n} {m} {d} {e} {causal} {}", mask.is_some());
+                compare(&name, 5e-6, &inputs, |x| crate::attention_masked(&x[0], &x[1], &x[2], mask, spec));
             }
         }
     }
 }
 
 #[test]
+fn linear_attention() {
+    let inputs = [random(1, &[2, 2, 9, 4]), random(2, &[2, 2, 9, 4]), random(3, &[2, 2, 9, 5])];
+    compare("linear_attention", 5e-6, &inputs, |x| crate::linear_attention(&x[0], &x[1], &x[2], 0.5));
+}
+
+#[test]
 fn attention_of_maps() {
     let inputs = [random(1, &[2, 3 * 2 * 4, 3, 5])];
-    let spec = AttentionSpec { scale: 0.5, causal: false };
-    compare(
-        "attention_map",
-        5e-6,
-        &inputs,
-        |x| device::of_map(&x[0], 2, |q, k, v| device::attention(q, k, v, None, spec)),
-        |x| crate::attention_map(&x[0], 2, 0.5),
-    );
-    compare(
-        "linear_attention_map",
-        5e-6,
-        &inputs,
-        |x| device::of_map(&x[0], 2, |q, k, v| device::linear_attention(q, k, v, 0.5)),
-        |x| crate::linear_attention_map(&x[0], 2, 0.5),
-    );
+    compare("attention_map", 5e-6, &inputs, |x| crate::attention_map(&x[0], 2, 0.5));
+    compare("linear_attention_map", 5e-6, &inputs, |x| crate::linear_attention_map(&x[0], 2, 0.5));
 }

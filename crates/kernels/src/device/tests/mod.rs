@@ -4,16 +4,17 @@ mod adam;
 mod attention;
 mod fourier;
 mod gather;
+mod metal;
 mod norm;
 mod points;
 mod random;
 mod scan;
 
-use candle_core::{Device, Result, Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 
-use super::emulation::{available, in_every_order};
+use super::emulation::{available, in_every_order, launches, on_device};
 use super::source::KERNELS;
-use crate::record;
+use crate::{Result, record};
 
 /// Numbers of about unit size, the same on every run.
 fn random(seed: u64, shape: &[usize]) -> Tensor {
@@ -36,7 +37,7 @@ fn distance(a: &Tensor, b: &Tensor) -> f32 {
 
 /// The output of `f`, and the gradients of its product with fixed numbers, on Candle's graph or on the tape.
 fn output_and_gradients(
-    f: &dyn Fn(&[Tensor]) -> crate::Result<Tensor>,
+    f: &dyn Fn(&[Tensor]) -> Result<Tensor>,
     inputs: &[Tensor],
     on_tape: bool,
 ) -> Vec<Tensor> {
@@ -55,25 +56,21 @@ fn output_and_gradients(
     std::iter::once(y.detach()).chain(grads).collect()
 }
 
-/// Asserts that `device` in the emulation is what `cpu` is, to `tolerance` of the largest number of each part.
-fn compare(
-    name: &str,
-    tolerance: f32,
-    inputs: &[Tensor],
-    device: impl Fn(&[Tensor]) -> Result<Tensor>,
-    cpu: impl Fn(&[Tensor]) -> crate::Result<Tensor>,
-) {
+/// Asserts that `f` gives on the device what it does on the CPU, to `tolerance` of the largest number of each part.
+fn compare(name: &str, tolerance: f32, inputs: &[Tensor], f: impl Fn(&[Tensor]) -> Result<Tensor>) {
     if !available() {
         return;
     }
-    let device = |inputs: &[Tensor]| Ok(device(inputs)?);
-    let expected = output_and_gradients(&cpu, inputs, false);
+    let expected = output_and_gradients(&f, inputs, false);
+    let launched = launches();
     let found = in_every_order(|| {
-        let all = output_and_gradients(&device, inputs, false);
+        let all = on_device(|| output_and_gradients(&f, inputs, false));
         let bits: Vec<Vec<u32>> = all.iter().map(bits).collect();
         (bits, all.iter().map(|x| x.dims().to_vec()).collect::<Vec<_>>())
     });
-    let taped: Vec<Vec<u32>> = output_and_gradients(&device, inputs, true).iter().map(bits).collect();
+    assert!(launches() > launched, "{name}: no kernel was launched");
+    let taped = on_device(|| output_and_gradients(&f, inputs, true));
+    let taped: Vec<Vec<u32>> = taped.iter().map(bits).collect();
     assert_eq!(found.0, taped, "{name}: the tape's gradients are others");
     for (i, ((found, dims), expected)) in found.0.iter().zip(&found.1).zip(&expected).enumerate() {
         let found: Vec<f32> = found.iter().map(|&x| f32::from_bits(x)).collect();

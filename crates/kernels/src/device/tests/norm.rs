@@ -2,8 +2,6 @@
 
 use super::*;
 use crate::Activation;
-use crate::device;
-use crate::device::norm::RowNormSpec;
 
 const ALL: [Activation; 9] = [
     Activation::None,
@@ -25,13 +23,9 @@ fn group_norm() {
         let x = (random(1, dims) + 3.0).unwrap();
         let inputs = [x, random(2, &[c]), random(3, &[c])];
         for activation in if dims.len() == 4 { &ALL[..] } else { &ALL[1..2] } {
-            compare(
-                &format!("group_norm {dims:?} {activation:?}"),
-                3e-6,
-                &inputs,
-                |x| device::group_norm(&x[0], &x[1], &x[2], groups, 1e-5, *activation),
-                |x| crate::group_norm(&x[0], &x[1], &x[2], groups, 1e-5, *activation),
-            );
+            compare(&format!("group_norm {dims:?} {activation:?}"), 3e-6, &inputs, |x| {
+                crate::group_norm(&x[0], &x[1], &x[2], groups, 1e-5, *activation)
+            });
         }
     }
 }
@@ -40,59 +34,25 @@ fn group_norm() {
 fn row_norms() {
     for (rows, width) in [(1, 1), (19, 3), (70, 33), (5, 200)] {
         let inputs = [random(1, &[rows, width]), random(2, &[width]), random(3, &[width])];
-        let spec = |name, centred| RowNormSpec {
-            name,
-            examples: 1,
-            rows,
-            width,
-            one: 0.0,
-            centred,
-            eps: 1e-3,
-            activation: Activation::Gelu,
-        };
-        compare(
-            &format!("layer_norm {rows} {width}"),
-            5e-6,
-            &inputs,
-            |x| device::row_norm(&[&x[0], &x[1], &x[2]], spec("layer_norm", true)),
-            |x| crate::layer_norm(&x[0], &x[1], &x[2], 1e-3, Activation::Gelu),
-        );
-        compare(
-            &format!("rms_norm {rows} {width}"),
-            5e-6,
-            &inputs[..2],
-            |x| device::row_norm(&[&x[0], &x[1]], spec("rms_norm", false)),
-            |x| crate::rms_norm(&x[0], &x[1], 1e-3, Activation::Gelu),
-        );
+        compare(&format!("layer_norm {rows} {width}"), 5e-6, &inputs, |x| {
+            crate::layer_norm(&x[0], &x[1], &x[2], 1e-3, Activation::Gelu)
+        });
+        compare(&format!("rms_norm {rows} {width}"), 5e-6, &inputs[..2], |x| {
+            crate::rms_norm(&x[0], &x[1], 1e-3, Activation::Gelu)
+        });
     }
 }
 
 #[test]
 fn modulated_norm() {
     let inputs = [random(1, &[3, 37, 20]), random(2, &[3, 20]), random(3, &[3, 20])];
-    let spec = RowNormSpec {
-        name: "modulated_norm",
-        examples: 3,
-        rows: 37,
-        width: 20,
-        one: 1.0,
-        centred: true,
-        eps: 1e-5,
-        activation: Activation::None,
-    };
-    compare(
-        "modulated_norm",
-        5e-6,
-        &inputs,
-        |x| device::row_norm(&[&x[0], &x[1], &x[2]], spec),
-        |x| crate::modulated_norm(&x[0], &x[1], &x[2], 1e-5),
-    );
+    compare("modulated_norm", 5e-6, &inputs, |x| crate::modulated_norm(&x[0], &x[1], &x[2], 1e-5));
 }
 
 #[test]
 fn softmax() {
     for dims in [[1, 1], [13, 5], [9, 100]] {
         let x = [(random(1, &dims) * 5.0).unwrap()];
-        compare("softmax", 2e-6, &x, |x| device::softmax(&x[0]), |x| crate::softmax(&x[0]));
+        compare("softmax", 2e-6, &x, |x| crate::softmax(&x[0]));
     }
 }

@@ -3,7 +3,7 @@
 use halocast_core::{Rng, RngState};
 
 use super::*;
-use crate::device::{self, Draw};
+use crate::device::Draw;
 
 #[test]
 fn numbers_are_those_of_the_cpu() {
@@ -21,7 +21,10 @@ fn numbers_are_those_of_the_cpu() {
             for draw in [Draw::Uniform, Draw::Normal] {
                 let (found, after) = in_every_order(|| {
                     let mut rng = Rng::from_state(state);
-                    let x = device::random(count.into(), &mut rng, &Device::Cpu, draw).unwrap();
+                    let x = on_device(|| match draw {
+                        Draw::Uniform => crate::random_uniform(count, &mut rng, &Device::Cpu).unwrap(),
+                        Draw::Normal => crate::random_normal(count, &mut rng, &Device::Cpu).unwrap(),
+                    });
                     (bits(&x), rng.state())
                 });
                 let mut rng = Rng::from_state(state);
