@@ -1,6 +1,6 @@
 //! Operations on a CUDA or Metal device beside the same on the CPU: outputs, gradients, indices. Where there is no device,
 //! or the build has no feature for it, it says so and passes.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod common;
 
