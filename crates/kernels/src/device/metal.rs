@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::{DType, Error, MetalDevice, Result, Storage};
-use candle_metal_kernels::metal::ComputePipeline;
+use candle_metal_kernels::metal::{ComputeCommandEncoder, ComputePipeline};
 use objc2_metal::{MTLCompileOptions, MTLSize};
 
 use super::queue::{Arg, Memory};
@@ -14,7 +14,8 @@ const PRELUDE: &str = include_str!("kernels/metal.h");
 
 pub(super) fn launch(device: &MetalDevice, kernel: Kernel, blocks: u32, args: &mut [Arg]) -> Result<()> {
     let pipeline = pipeline(device, kernel)?;
-    let encoder = device.command_encoder()?;
+    let commands = device.command_encoder()?;
+    let encoder: &ComputeCommandEncoder = commands.as_ref();
     encoder.set_compute_pipeline_state(&pipeline);
     for (i, arg) in args.iter().enumerate() {
         match arg {
