@@ -7,7 +7,7 @@ use crate::activation::Activation;
 use crate::autograd::{self, Gradient, Op};
 use crate::memory::{Output, on_cpu, with_scratch};
 use crate::simd::{Level, fma, multiversion};
-use crate::{Error, Result, reference};
+use crate::{Error, Result, device, reference};
 
 /// Depthwise causal convolution, then an activation $\phi$:
 ///
@@ -48,6 +48,9 @@ pub fn causal_conv1d(
         return Err(Error::shape(OP, "bias", format!("[{d}]"), bias.dims()));
     }
     let inputs: Vec<&Tensor> = [x, weight].into_iter().chain(bias).collect();
+    if device::takes(&inputs) {
+        return Ok(device::causal_conv1d(x, weight, bias, activation)?);
+    }
     if !on_cpu(&inputs) || x.elem_count() == 0 {
         return reference::causal_conv1d(x, weight, bias, activation);
     }

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::autograd::{self, Gradient, Op};
 use crate::memory::{Output, on_cpu};
-use crate::{Error, Result, reference};
+use crate::{Error, Result, device, reference};
 
 /// The slices of `x` along `axis` that `indices` name, in their order:
 /// $y_{.., i, ..} = x_{.., \mathrm{indices}_i, ..}$.
@@ -31,11 +31,14 @@ pub fn index_select(x: &Tensor, indices: &Tensor, axis: usize) -> Result<Tensor>
     const OP: &str = "index_select";
     let sizes = Sizes::new(OP, x.dims(), axis)?;
     let picks = read_indices(OP, indices, 1, sizes.rows)?;
-    if !on_cpu(&[x]) {
-        return reference::index_select(x, indices, axis);
-    }
     let mut dims = x.dims().to_vec();
     dims[axis] = picks.len();
+    if !on_cpu(&[x]) {
+        if device::takes(&[x]) && !picks.is_empty() {
+            return Ok(device::gather(x, sizes.on_device(OP, picks, false), dims)?);
+        }
+        return reference::index_select(x, indices, axis);
+    }
     let op = Gather { name: OP, map: Map::new(sizes, picks, false), shape: dims.into() };
     Ok(autograd::apply(op, &[x])?)
 }
@@ -65,11 +68,14 @@ pub fn gather_rows(x: &Tensor, indices: &Tensor) -> Result<Tensor> {
         return Err(Error::shape(OP, "indices", format!("[{b}, ..]"), indices.dims()));
     }
     let picks = read_indices(OP, indices, indices.rank(), n)?;
-    if !on_cpu(&[x]) {
-        return reference::gather_rows(x, indices);
-    }
     let dims: Vec<usize> = indices.dims().iter().copied().chain([c]).collect();
     let sizes = Sizes { outer: b, rows: n, inner: c };
+    if !on_cpu(&[x]) {
+        if device::takes(&[x]) && !picks.is_empty() {
+            return Ok(device::gather(x, sizes.on_device(OP, picks, true), dims)?);
+        }
+        return reference::gather_rows(x, indices);
+    }
     let op = Gather { name: OP, map: Map::new(sizes, picks, true), shape: dims.into() };
     Ok(autograd::apply(op, &[x])?)
 }
@@ -101,6 +107,9 @@ pub fn scatter_add(x: &Tensor, indices: &Tensor, source: &Tensor, axis: usize) -
     if source.dims() != expected {
         return Err(Error::shape(OP, "source", format!("{expected:?}"), source.dims()));
     }
+    if device::takes(&[x, source]) {
+        return Ok(device::scatter_add(x, source, sizes.on_device(OP, picks, false))?);
+    }
     if !on_cpu(&[x, source]) {
         return reference::scatter_add(x, indices, source, axis);
     }
@@ -123,6 +132,11 @@ impl Sizes {
         };
         let (outer, inner) = (dims[..axis].iter().product(), dims[axis + 1..].iter().product());
         Ok(Self { outer, rows, inner })
+    }
+
+    /// The picked rows for a kernel of a device.
+    fn on_device(&self, name: &'static str, picks: Vec<u32>, own: bool) -> device::Rows {
+        device::Rows { name, outer: self.outer, rows: self.rows, inner: self.inner, picks, own }
     }
 }
 
@@ -216,7 +230,7 @@ impl Map {
 }
 
 /// For each row where its entries start, and the entries: who picked it, in order (a counting sort).
-fn order(picks: &[u32], rows: usize) -> (Vec<u32>, Vec<u32>) {
+pub(crate) fn order(picks: &[u32], rows: usize) -> (Vec<u32>, Vec<u32>) {
     let mut starts = vec![0u32; rows + 1];
     for &row in picks {
         starts[row as usize + 1] += 1;

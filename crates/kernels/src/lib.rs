@@ -24,7 +24,7 @@
 //! * clouds of points: [`knn`], [`ball_query`], [`farthest_points`], [`interpolate_points`], [`chamfer_loss`],
 //!   [`earth_movers_distance`], [`sinkhorn_distance`], [`edge_features`]
 //! * [`huber_loss`], [`mse_loss`]
-//! * [`AdamState`], [`adam_step`]: the optimiser with a moving average, in place
+//! * [`AdamState`], [`adam_step`], [`DeviceAdam`]: the optimiser with a moving average, in place
 //! * [`nn`]: layers with PyTorch's parameter names, shapes and initial values
 //! * [`reference`](mod@reference): every operation again, composed of Candle's, as oracle and as the path of other devices
 //!
@@ -52,8 +52,12 @@
 //! * **Reproducible.** The same inputs give the same bits, at any number of threads and whether or not gradients are
 //!   tracked: work is divided by shapes alone, and partial sums are added in a fixed order.
 //! * **Dispatched at run time** to AVX-512, AVX2 with FMA, or portable code ([`Level`]).
-//! * **Fast for contiguous `f32` on the CPU.** Other layouts are made contiguous; tensors of another type or device
-//!   take the [`reference`](mod@reference) path. That path on CUDA and Metal is not verified by the tests.
+//! * **Fast for contiguous `f32` on the CPU.** Other layouts are made contiguous; tensors of another type take the
+//!   [`reference`](mod@reference) path.
+//! * **On CUDA and Metal** what Candle has no fast form of has kernels, for `f32`: norms, softmax, attention, the scan,
+//!   Adam ([`DeviceAdam`]), random numbers, points, rows, Fourier transforms; the rest is composed of Candle's operations.
+//!   The kernels are checked in an emulation of the device's threads, never run on a GPU; what is composed has not been
+//!   run on one either.
 //! * **Two ways to gradients.** Candle's `backward` works as on any tensor. Inside [`record`] the operations go on a
 //!   [`Tape`] instead: the same gradients, with less work and memory ([`checkpoint`] saves more). [`no_grad`] remembers
 //!   nothing.
@@ -68,7 +72,8 @@
 //!
 //! # Features
 //!
-//! `cuda`, `cudnn`, `metal`, `accelerate`, `mkl` are passed to Candle.
+//! `cuda`, `cudnn`, `metal`, `accelerate`, `mkl` are passed to Candle. `cuda` and `metal` add this crate's kernels, which
+//! are compiled where they run.
 
 mod activation;
 mod adam;
@@ -77,6 +82,7 @@ mod autograd;
 mod causal;
 mod channels;
 mod conv;
+mod device;
 mod error;
 mod fourier;
 mod gather;
@@ -108,6 +114,7 @@ pub use conv::{
     Conv2dSpec, ConvSpec, PadMode, conv_transpose1d, conv_transpose2d, conv_transpose3d, conv1d, conv2d,
     conv3d,
 };
+pub use device::DeviceAdam;
 pub use error::{Error, Result};
 pub use fourier::{FourierNorm, fft, ifft, irfft, rfft};
 pub use gather::{gather_rows, index_select, scatter_add};

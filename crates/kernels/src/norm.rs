@@ -10,7 +10,7 @@ use crate::autograd::{self, Gradient, Op};
 use crate::memory::{Output, on_cpu, with_scratch};
 use crate::simd::math::{SUM_LANES, fold, sigmoid};
 use crate::simd::{Level, fma, multiversion};
-use crate::{Error, Result, reference};
+use crate::{Error, Result, device, reference};
 
 /// Group normalisation, then an activation $\phi$:
 ///
@@ -59,6 +59,9 @@ pub fn group_norm(
         }
     }
     if !on_cpu(&[x, weight, bias]) {
+        if device::takes(&[x, weight, bias]) {
+            return Ok(device::group_norm(x, weight, bias, groups, eps, activation)?);
+        }
         return reference::group_norm(x, weight, bias, groups, eps, activation);
     }
     let plane = x.elem_count() / (n * c);

@@ -4,11 +4,12 @@ use candle_core::{Device, Shape, Tensor};
 use halocast_core::{Rng, stream};
 
 use crate::Result;
+use crate::device::{Draw, makes_random};
 use crate::memory::{Output, tensor};
 use crate::simd::{Level, multiversion};
 
-/// Independent standard normal numbers: bit for bit those of [`Rng::fill_normal`], at any number of threads. They are
-/// made on the CPU and moved to `device`.
+/// Independent standard normal numbers: bit for bit those of [`Rng::fill_normal`], at any number of threads and on any
+/// device that rounds as the standard says.
 ///
 /// # Source
 /// Salmon et al. 2011 (Philox4x32-10), doi:10.1145/2063384.2063405; Box & Muller 1958, doi:10.1214/aoms/1177706645.
@@ -25,11 +26,11 @@ use crate::simd::{Level, multiversion};
 /// # Ok::<(), halocast_kernels::Error>(())
 /// ```
 pub fn random_normal(shape: impl Into<Shape>, rng: &mut Rng, device: &Device) -> Result<Tensor> {
-    random(shape.into(), rng, device, normals)
+    random(shape.into(), rng, device, Draw::Normal)
 }
 
 /// Independent uniform numbers in [0, 1) with 24 random bits: bit for bit those of [`Rng::fill_uniform`], at any number of
-/// threads. They are made on the CPU and moved to `device`.
+/// threads and on any device.
 ///
 /// # Source
 /// As [`random_normal`].
@@ -46,15 +47,17 @@ pub fn random_normal(shape: impl Into<Shape>, rng: &mut Rng, device: &Device) ->
 /// # Ok::<(), halocast_kernels::Error>(())
 /// ```
 pub fn random_uniform(shape: impl Into<Shape>, rng: &mut Rng, device: &Device) -> Result<Tensor> {
-    random(shape.into(), rng, device, uniforms)
+    random(shape.into(), rng, device, Draw::Uniform)
 }
 
-fn random(
-    shape: Shape,
-    rng: &mut Rng,
-    device: &Device,
-    fill: fn(Level, u64, u64, &mut [f32]),
-) -> Result<Tensor> {
+fn random(shape: Shape, rng: &mut Rng, device: &Device, draw: Draw) -> Result<Tensor> {
+    if makes_random(device, shape.elem_count()) {
+        return Ok(crate::device::random(shape, rng, device, draw)?);
+    }
+    let fill = match draw {
+        Draw::Uniform => uniforms,
+        Draw::Normal => normals,
+    };
     let level = Level::current();
     let mut numbers = Output::new(shape.elem_count());
     // SAFETY: the whole of the output, used here alone.

@@ -10,7 +10,7 @@ use crate::memory::{Output, on_cpu, with_scratch};
 use crate::norm::mean_variance;
 use crate::simd::math::{SUM_LANES, fold};
 use crate::simd::{Level, fma, multiversion};
-use crate::{Error, Result, reference};
+use crate::{Error, Result, device, reference};
 
 /// Layer normalisation over the axes of `weight`, the last ones of `x`, then an activation $\phi$:
 ///
@@ -47,6 +47,9 @@ pub fn layer_norm(
         return Err(Error::shape(OP, "bias", format!("{:?}", weight.dims()), bias.dims()));
     }
     if !on_cpu(&[x, weight, bias]) {
+        if device::takes(&[x, weight, bias]) {
+            return Ok(device::row_norm(&[x, weight, bias], op.on_device())?);
+        }
         return reference::layer_norm(x, weight, bias, eps, activation);
     }
     Ok(autograd::apply(op, &[x, weight, bias])?)
@@ -76,6 +79,9 @@ pub fn layer_norm(
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64, activation: Activation) -> Result<Tensor> {
     let op = RowNorm::new("rms_norm", x, weight, eps, activation, false)?;
     if !on_cpu(&[x, weight]) {
+        if device::takes(&[x, weight]) {
+            return Ok(device::row_norm(&[x, weight], op.on_device())?);
+        }
         return reference::rms_norm(x, weight, eps, activation);
     }
     Ok(autograd::apply(op, &[x, weight])?)
@@ -114,9 +120,6 @@ pub fn modulated_norm(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f64) -> R
             return Err(Error::shape(OP, name, format!("[{n}, {c}]"), parameter.dims()));
         }
     }
-    if !on_cpu(&[x, scale, shift]) {
-        return reference::modulated_norm(x, scale, shift, eps);
-    }
     let op = RowNorm {
         name: OP,
         examples: n,
@@ -128,6 +131,12 @@ pub fn modulated_norm(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f64) -> R
         activation: Activation::None,
         shape: x.shape().clone(),
     };
+    if !on_cpu(&[x, scale, shift]) {
+        if device::takes(&[x, scale, shift]) {
+            return Ok(device::row_norm(&[x, scale, shift], op.on_device())?);
+        }
+        return reference::modulated_norm(x, scale, shift, eps);
+    }
     Ok(autograd::apply(op, &[x, scale, shift])?)
 }
 
@@ -170,6 +179,12 @@ impl RowNorm {
         let shape = x.shape().clone();
         let rows = x.elem_count() / width;
         Ok(Self { name, examples: 1, rows, width, one: 0.0, centred, eps, activation, shape })
+    }
+
+    /// The same for a kernel of a device.
+    fn on_device(&self) -> device::RowNormSpec {
+        let Self { name, examples, rows, width, one, centred, eps, activation, .. } = *self;
+        device::RowNormSpec { name, examples, rows, width, one, centred, eps, activation }
     }
 
     /// Rows of one task, and tasks of an example: the weights' gradients are sums of this many parts.

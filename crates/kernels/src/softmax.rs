@@ -9,7 +9,7 @@ use crate::autograd::{self, Gradient, Op};
 use crate::memory::{Output, on_cpu};
 use crate::simd::math::{SUM_LANES, exp, fold};
 use crate::simd::{Level, fma, multiversion};
-use crate::{Error, Result, reference};
+use crate::{Error, Result, device, reference};
 
 /// $y_i = e^{x_i} / \sum_j e^{x_j}$ along the last axis.
 ///
@@ -28,6 +28,9 @@ pub fn softmax(x: &Tensor) -> Result<Tensor> {
         return Err(Error::shape("softmax", "x", "of at least one axis and not empty", x.dims()));
     }
     if !on_cpu(&[x]) {
+        if device::takes(&[x]) {
+            return Ok(device::softmax(x)?);
+        }
         return reference::softmax_last(x);
     }
     let width = x.dims()[x.rank() - 1];

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::softmax::{Attention, slot};
 use super::{Mask, Sizes};
 use crate::memory::on_cpu;
-use crate::{Result, autograd, reference};
+use crate::{Result, autograd, device, reference};
 
 /// How [`attention_masked`] weighs its keys.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -87,6 +87,9 @@ fn masked(
 ) -> Result<Tensor> {
     let sizes = Sizes::new(op, q, k, v)?;
     let mask_of = (sizes.batch, sizes.heads / sizes.batch, sizes.m);
+    if sizes.on_device(&[q, k, v]) && mask.is_none_or(|mask| mask.dims() == [sizes.batch, sizes.m]) {
+        return Ok(device::attention(q, k, v, mask, spec)?);
+    }
     let checked = Mask::new(op, mask, spec.causal, mask_of)?;
     if !on_cpu(&[q, k, v]) {
         return reference::attention_masked(q, k, v, mask, spec);
@@ -120,6 +123,10 @@ pub fn attention_map(qkv: &Tensor, heads: usize, scale: f64) -> Result<Tensor> {
     const OP: &str = "attention_map";
     let sizes = Sizes::of_map(OP, qkv, heads)?;
     if !on_cpu(&[qkv]) {
+        if sizes.on_device(&[qkv]) {
+            let spec = AttentionSpec { scale, causal: false };
+            return Ok(device::of_map(qkv, heads, |q, k, v| device::attention(q, k, v, None, spec))?);
+        }
         return reference::attention_map(qkv, heads, scale);
     }
     let (views, shape) = sizes.map(qkv);

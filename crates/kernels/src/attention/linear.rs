@@ -12,7 +12,7 @@ use crate::gemm::Matrix;
 use crate::memory::{Output, Shared, on_cpu, with_scratch};
 use crate::simd::math::{exp, fold};
 use crate::simd::{Level, fma, multiversion};
-use crate::{Error, Result, reference};
+use crate::{Error, Result, device, reference};
 
 /// Parts of work to make where there are fewer heads.
 const TASKS: usize = 16;
@@ -45,6 +45,9 @@ pub fn linear_attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64) -> Resul
         return Err(Error::shape(OP, "k", format!("of {} positions", sizes.n), k.dims()));
     }
     if !on_cpu(&[q, k, v]) {
+        if device::takes(&[q, k, v]) {
+            return Ok(device::linear_attention(q, k, v, scale)?);
+        }
         return reference::linear_attention(q, k, v, scale);
     }
     let (views, shape) = sizes.rows();
@@ -74,6 +77,9 @@ pub fn linear_attention(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64) -> Resul
 pub fn linear_attention_map(qkv: &Tensor, heads: usize, scale: f64) -> Result<Tensor> {
     let sizes = Sizes::of_map("linear_attention_map", qkv, heads)?;
     if !on_cpu(&[qkv]) {
+        if device::takes(&[qkv]) {
+            return Ok(device::of_map(qkv, heads, |q, k, v| device::linear_attention(q, k, v, scale))?);
+        }
         return reference::linear_attention_map(qkv, heads, scale);
     }
     let (views, shape) = sizes.map(qkv);

@@ -11,7 +11,7 @@ use candle_core::{Shape, Tensor};
 pub use full::{AttentionSpec, attention, attention_map, attention_masked};
 pub use linear::{linear_attention, linear_attention_map};
 
-use crate::{Error, Result};
+use crate::{Error, Result, device};
 use block::View;
 use mask::Mask;
 
@@ -55,6 +55,11 @@ impl Sizes {
         }
         let (n, d) = (dims[2..].iter().product(), dims[1] / (3 * heads));
         Ok(Self { batch: dims[0], heads: dims[0] * heads, n, m: n, d, e: d })
+    }
+
+    /// Whether a device has kernels for these sizes.
+    fn on_device(&self, tensors: &[&Tensor]) -> bool {
+        self.d.max(self.e) <= device::MOST_COMPONENTS && device::takes(tensors)
     }
 
     /// The layouts of `q`, `k`, `v` and the output, and the shape of the output: four axes each.

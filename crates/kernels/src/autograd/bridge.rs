@@ -5,13 +5,16 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Storage, Tensor};
+use candle_core::backend::{BackendDevice, BackendStorage};
+use candle_core::{
+    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, MetalStorage, Result, Shape,
+    Storage, Tensor,
+};
 
-use super::op::{Op, gradients};
+use super::op::Pull;
 
 /// The output of `op`, already computed, as a node of Candle's graph.
-pub(super) fn apply(op: Box<dyn Op>, inputs: &[Tensor], output: Storage, shape: Shape) -> Result<Tensor> {
-    let Storage::Cpu(output) = output else { candle_core::bail!("{}: not on the CPU", op.name()) };
+pub(super) fn apply(op: Box<dyn Pull>, inputs: &[Tensor], output: Storage, shape: Shape) -> Result<Tensor> {
     let rest = if inputs.len() > 3 { inputs[2..].to_vec() } else { vec![] };
     let handed = Arc::new(Mutex::new(vec![None; rest.len()]));
     let node =
@@ -38,16 +41,19 @@ fn stand_in(rest: &[Tensor], first: usize, handed: &Handed) -> Result<Tensor> {
 }
 
 struct Node {
-    op: Box<dyn Op>,
-    output: Mutex<Option<(CpuStorage, Shape)>>,
+    op: Box<dyn Pull>,
+    output: Mutex<Option<(Storage, Shape)>>,
     rest: Vec<Tensor>,
     handed: Handed,
 }
 
 impl Node {
-    fn output(&self) -> Result<(CpuStorage, Shape)> {
+    fn output<T>(&self, pick: impl Fn(Storage) -> Option<T>) -> Result<(T, Shape)> {
         let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
-        output.take().ok_or_else(|| candle_core::Error::msg("an output was asked for twice"))
+        let (storage, shape) =
+            output.take().ok_or_else(|| candle_core::Error::msg("an output was asked for twice"))?;
+        let wrong = || candle_core::Error::msg(format!("{}: inputs on several devices", self.op.name()));
+        Ok((pick(storage).ok_or_else(wrong)?, shape))
     }
 
     fn gradients(&self, inputs: &[&Tensor], dy: &Tensor) -> Result<Vec<Option<Tensor>>> {
@@ -55,8 +61,51 @@ impl Node {
         let shapes: Vec<Shape> = inputs.iter().map(|x| x.shape().clone()).collect();
         let wanted: Vec<bool> = inputs.iter().map(|x| x.track_op()).collect();
         let kept: Vec<Option<Tensor>> = inputs.into_iter().map(Some).collect();
-        gradients(&*self.op, &kept, &shapes, &wanted, dy)
+        self.op.gradients(&kept, &shapes, &wanted, dy)
     }
+}
+
+/// A scalar zero on the device of a storage.
+pub(super) fn zero<S>(like: &S) -> Result<(S, Shape)>
+where
+    S: BackendStorage,
+    S::Device: BackendDevice<Storage = S>,
+{
+    let shape = Shape::from(());
+    Ok((like.device().zeros_impl(&shape, DType::F32)?, shape))
+}
+
+/// The forward passes of a [`Node`] on all devices: the output that is already known.
+macro_rules! forward {
+    ($($input:ident),*) => {
+        forward!(@ cpu_fwd, CpuStorage, Cpu; $($input),*);
+        forward!(@ cuda_fwd, CudaStorage, Cuda; $($input),*);
+        forward!(@ metal_fwd, MetalStorage, Metal; $($input),*);
+    };
+    (@ $name:ident, $storage:ty, $variant:ident; $($input:ident),*) => {
+        fn $name(&self, $($input: &$storage, _: &Layout),*) -> Result<($storage, Shape)> {
+            let _ = ($($input),*);
+            self.output(|storage| match storage {
+                Storage::$variant(storage) => Some(storage),
+                _ => None,
+            })
+        }
+    };
+}
+
+/// The forward passes of a [`Link`] on all devices: a zero.
+macro_rules! link {
+    ($first:ident $(, $next:ident)?) => {
+        link!(@ cpu_fwd, CpuStorage; $first $(, $next)?);
+        link!(@ cuda_fwd, CudaStorage; $first $(, $next)?);
+        link!(@ metal_fwd, MetalStorage; $first $(, $next)?);
+    };
+    (@ $name:ident, $storage:ty; $first:ident $(, $next:ident)?) => {
+        fn $name(&self, $first: &$storage, _: &Layout $(, $next: &$storage, _: &Layout)?) -> Result<($storage, Shape)> {
+            $(let _ = $next;)?
+            zero($first)
+        }
+    };
 }
 
 impl CustomOp1 for Node {
@@ -64,9 +113,7 @@ impl CustomOp1 for Node {
         self.op.name()
     }
 
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.output()
-    }
+    forward!(a);
 
     fn bwd(&self, a: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         Ok(self.gradients(&[a], dy)?.pop().flatten())
@@ -78,9 +125,7 @@ impl CustomOp2 for Node {
         self.op.name()
     }
 
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.output()
-    }
+    forward!(a, b);
 
     fn bwd(
         &self,
@@ -99,17 +144,7 @@ impl CustomOp3 for Node {
         self.op.name()
     }
 
-    fn cpu_fwd(
-        &self,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        self.output()
-    }
+    forward!(a, b, c);
 
     fn bwd(
         &self,
@@ -138,10 +173,6 @@ struct Link {
 }
 
 impl Link {
-    fn scalar() -> (CpuStorage, Shape) {
-        (CpuStorage::F32(vec![0.0]), Shape::from(()))
-    }
-
     fn gradient(&self) -> Option<Tensor> {
         self.handed.lock().unwrap_or_else(PoisonError::into_inner)[self.index].take()
     }
@@ -152,9 +183,7 @@ impl CustomOp1 for Link {
         "input"
     }
 
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        Ok(Self::scalar())
-    }
+    link!(x);
 
     fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
         Ok(self.gradient())
@@ -166,9 +195,7 @@ impl CustomOp2 for Link {
         "input"
     }
 
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        Ok(Self::scalar())
-    }
+    link!(x, next);
 
     fn bwd(
         &self,
@@ -183,7 +210,7 @@ impl CustomOp2 for Link {
 
 #[cfg(test)]
 mod tests {
-    use super::super::op::{Gradient, apply};
+    use super::super::op::{Gradient, Op, apply};
     use super::*;
     use candle_core::{Device, Var};
 

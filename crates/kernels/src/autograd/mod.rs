@@ -14,5 +14,5 @@ mod bridge;
 mod op;
 mod tape;
 
-pub(crate) use op::{Gradient, Op, apply};
+pub(crate) use op::{Gradient, Op, Pull, apply, enter};
 pub use tape::{Tape, checkpoint, no_grad, record};

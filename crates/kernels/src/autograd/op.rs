@@ -32,6 +32,47 @@ pub(crate) trait Op: Send + Sync + 'static {
     }
 }
 
+/// What a graph keeps of an operation, on whatever device: its gradient, on tensors.
+pub(crate) trait Pull: Send + Sync + 'static {
+    /// As errors name it.
+    fn name(&self) -> &'static str;
+
+    /// Whether the gradient reads the values of input `index`.
+    fn keeps(&self, index: usize) -> bool;
+
+    /// The wanted gradients as tensors of the inputs' shapes, from the inputs that were kept.
+    ///
+    /// # Errors
+    /// Where the operation cannot be carried out.
+    fn gradients(
+        &self,
+        inputs: &[Option<Tensor>],
+        shapes: &[Shape],
+        wanted: &[bool],
+        dy: &Tensor,
+    ) -> Result<Vec<Option<Tensor>>>;
+}
+
+impl<O: Op> Pull for O {
+    fn name(&self) -> &'static str {
+        Op::name(self)
+    }
+
+    fn keeps(&self, index: usize) -> bool {
+        Op::keeps(self, index)
+    }
+
+    fn gradients(
+        &self,
+        inputs: &[Option<Tensor>],
+        shapes: &[Shape],
+        wanted: &[bool],
+        dy: &Tensor,
+    ) -> Result<Vec<Option<Tensor>>> {
+        gradients(self, inputs, shapes, wanted, dy)
+    }
+}
+
 /// The gradient with respect to one input.
 pub(crate) enum Gradient {
     /// Nobody asked for it.
@@ -56,23 +97,27 @@ impl Gradient {
 pub(crate) fn apply(op: impl Op, inputs: &[&Tensor]) -> Result<Tensor> {
     let inputs = inputs.iter().map(|x| x.contiguous()).collect::<Result<Vec<_>>>()?;
     let (values, shape) = on_slices(&inputs, &mut |slices| op.forward(slices))?;
-    let storage = Storage::Cpu(CpuStorage::F32(values));
+    enter(op, &inputs, Storage::Cpu(CpuStorage::F32(values)), shape)
+}
+
+/// The output of an operation as a node of whichever graph is being built.
+pub(crate) fn enter(op: impl Pull, inputs: &[Tensor], storage: Storage, shape: Shape) -> Result<Tensor> {
     let tracked = inputs.iter().any(|x| x.track_op());
     match tape::mode() {
         tape::Mode::Record if tracked => {
             // A leaf for Candle, whose gradient the tape takes up.
             let output = Tensor::from_storage(storage, shape, BackpropOp::none(), true);
-            tape::push_op(Box::new(op), &inputs, &output);
+            tape::push_op(Box::new(op), inputs, &output);
             Ok(output)
         }
-        tape::Mode::Candle if tracked => bridge::apply(Box::new(op), &inputs, storage, shape),
+        tape::Mode::Candle if tracked => bridge::apply(Box::new(op), inputs, storage, shape),
         _ => Ok(Tensor::from_storage(storage, shape, BackpropOp::none(), false)),
     }
 }
 
 /// The gradients of an operation as tensors of the inputs' shapes, from the inputs that were kept.
-pub(super) fn gradients(
-    op: &dyn Op,
+fn gradients(
+    op: &impl Op,
     inputs: &[Option<Tensor>],
     shapes: &[Shape],
     wanted: &[bool],
@@ -91,11 +136,11 @@ pub(super) fn gradients(
         })
     })?;
     if grads.len() != shapes.len() {
-        candle_core::bail!("{}: {} gradients for {} inputs", op.name(), grads.len(), shapes.len());
+        candle_core::bail!("{}: {} gradients for {} inputs", Op::name(op), grads.len(), shapes.len());
     }
     let as_tensor = |(gradient, (shape, wanted)): (Gradient, (&Shape, &bool))| match gradient {
         _ if !wanted => Ok(None),
-        Gradient::None => candle_core::bail!("{}: a gradient that is needed is missing", op.name()),
+        Gradient::None => candle_core::bail!("{}: a gradient that is needed is missing", Op::name(op)),
         Gradient::Values(values) => crate::memory::tensor(values, shape).map(Some),
         Gradient::Output => dy.reshape(shape).map(Some),
     };

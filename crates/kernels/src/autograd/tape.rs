@@ -4,9 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use candle_core::backprop::GradStore;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, TensorId, Var};
+use candle_core::{
+    CpuStorage, CudaStorage, CustomOp1, Layout, MetalStorage, Result, Shape, Tensor, TensorId, Var,
+};
 
-use super::op::{Op, gradients};
+use super::bridge::zero;
+use super::op::Pull;
 
 /// What happens to operations on this thread.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -125,7 +128,7 @@ pub fn checkpoint(
 }
 
 /// Notes an operation on the tape of this thread.
-pub(super) fn push_op(op: Box<dyn Op>, inputs: &[Tensor], output: &Tensor) {
+pub(super) fn push_op(op: Box<dyn Pull>, inputs: &[Tensor], output: &Tensor) {
     TAPE.with_borrow_mut(|tape| {
         let keeps: Vec<bool> = (0..inputs.len()).map(|i| op.keeps(i)).collect();
         tape.push(Work::Op(op), inputs, |i| keeps[i], output);
@@ -150,7 +153,7 @@ struct Node {
 type Block = dyn Fn(&[Tensor]) -> crate::Result<Tensor> + Send + Sync;
 
 enum Work {
-    Op(Box<dyn Op>),
+    Op(Box<dyn Pull>),
     Block(Box<Block>),
 }
 
@@ -229,7 +232,7 @@ impl Node {
     fn run(self, dy: Tensor, outputs: &HashMap<TensorId, usize>, store: &mut Store) -> Result<()> {
         let wanted: Vec<bool> = self.edges.iter().map(|edge| !matches!(edge, Edge::Constant)).collect();
         let grads = match &self.work {
-            Work::Op(op) => gradients(&**op, &self.kept, &self.shapes, &wanted, &dy)?,
+            Work::Op(op) => op.gradients(&self.kept, &self.shapes, &wanted, &dy)?,
             Work::Block(body) => {
                 let copy = |x: &Tensor| Var::from_tensor(x);
                 let inputs = self.kept.iter().flatten().map(copy).collect::<Result<Vec<_>>>()?;
@@ -299,8 +302,16 @@ impl CustomOp1 for Seed {
         "seed"
     }
 
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        Ok((CpuStorage::F32(vec![0.0]), Shape::from(())))
+    fn cpu_fwd(&self, x: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        zero(x)
+    }
+
+    fn cuda_fwd(&self, x: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        zero(x)
+    }
+
+    fn metal_fwd(&self, x: &MetalStorage, _: &Layout) -> Result<(MetalStorage, Shape)> {
+        zero(x)
     }
 
     fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {

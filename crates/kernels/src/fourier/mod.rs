@@ -8,6 +8,7 @@ use candle_core::{Shape, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::autograd::{self, Gradient, Op};
+use crate::device::{self, Spectrum};
 use crate::memory::on_cpu;
 use crate::{Error, Result, reference};
 use transform::{Columns, Transform};
@@ -43,7 +44,8 @@ impl FourierNorm {
 /// all sizes.
 ///
 /// # Source
-/// Conventions of NumPy's `rfftn`. On other devices and types the sums are matrix products, in time $O(N n)$.
+/// Conventions of NumPy's `rfftn`. On CUDA and Metal devices sides that are powers of two up to
+/// 2048 have a kernel; other sides there, and other types, are products of matrices in time $O(N n)$.
 ///
 /// # Errors
 /// Where `axes` is not 1, 2 or 3, the tensor has fewer or an empty one, or Candle fails.
@@ -60,6 +62,9 @@ impl FourierNorm {
 pub fn rfft(x: &Tensor, axes: usize, norm: FourierNorm) -> Result<Tensor> {
     let plan = Plan::new("rfft", x.dims(), axes, Kind::Real, norm)?;
     if !on_cpu(&[x]) {
+        if let Some(plan) = plan.on_device(x) {
+            return Ok(plan.apply(x)?);
+        }
         return reference::rfft(x, axes, norm);
     }
     Ok(autograd::apply(plan, &[x])?)
@@ -94,6 +99,9 @@ pub fn irfft(x: &Tensor, last: usize, axes: usize, norm: FourierNorm) -> Result<
     let real: Vec<usize> = front.iter().copied().chain([last]).collect();
     let plan = Plan::new(OP, &real, axes, Kind::RealInverse, norm)?;
     if !on_cpu(&[x]) {
+        if let Some(plan) = plan.on_device(x) {
+            return Ok(plan.apply(x)?);
+        }
         return reference::irfft(x, last, axes, norm);
     }
     Ok(autograd::apply(plan, &[x])?)
@@ -138,6 +146,9 @@ fn complex(op: &'static str, x: &Tensor, axes: usize, inverse: bool, norm: Fouri
     let [points @ .., 2] = x.dims() else { return Err(Error::shape(op, "x", "[.., 2]", x.dims())) };
     let plan = Plan::new(op, points, axes, Kind::Complex { inverse }, norm)?;
     if !on_cpu(&[x]) {
+        if let Some(plan) = plan.on_device(x) {
+            return Ok(plan.apply(x)?);
+        }
         return reference::fft(x, axes, inverse, norm);
     }
     Ok(autograd::apply(plan, &[x])?)
@@ -188,6 +199,21 @@ impl Plan {
             scale: norm.scale(sides.iter().product(), inverse) as f32,
             output: output.into(),
         })
+    }
+}
+
+impl Plan {
+    /// The same for kernels of a device, where these have its sizes.
+    fn on_device(&self, x: &Tensor) -> Option<device::Fourier> {
+        let (shape, batch) = self.transform.sizes();
+        let spectrum = match self.kind {
+            Kind::Real => Spectrum::Real,
+            Kind::RealInverse => Spectrum::RealInverse,
+            Kind::Complex { inverse } => Spectrum::Complex { inverse },
+        };
+        let (name, scale, output) = (self.name, self.scale, self.output.clone());
+        let plan = device::Fourier { name, shape, batch, spectrum, scale, output };
+        (plan.fits() && device::takes(&[x])).then_some(plan)
     }
 }
 

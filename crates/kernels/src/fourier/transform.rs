@@ -52,6 +52,11 @@ impl Transform {
         })
     }
 
+    /// The shape of one transform, and how many there are.
+    pub(super) fn sizes(&self) -> ([usize; 3], usize) {
+        (self.shape, self.batch)
+    }
+
     /// Real numbers to `scale` times their half spectra.
     pub(super) fn real(&self, x: &[f32], scale: f32, columns: Columns) -> Vec<f32> {
         let [n0, n1, n2] = self.shape;

@@ -5,14 +5,14 @@ use std::sync::OnceLock;
 use candle_core::{Shape, Tensor};
 use rayon::prelude::*;
 
-use super::cloud::{lift, pair};
+use super::cloud::{self, lift, pair};
 use super::reference;
 use super::search::{Key, index_of, nearest_ordered, squared_of};
 use super::space::{Boundary, Space};
 use super::tree::Tree;
 use crate::autograd::{self, Gradient, Op};
 use crate::memory::on_cpu;
-use crate::{Error, Result};
+use crate::{Error, Result, device};
 
 /// Which power of the distance is averaged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -42,7 +42,7 @@ pub struct ChamferCfg {
 
 impl ChamferCfg {
     /// What multiplies the sum of both directions in the loss.
-    pub(super) fn factor(&self) -> f64 {
+    pub(crate) fn factor(&self) -> f64 {
         match self.norm {
             ChamferNorm::L1 => 0.5,
             ChamferNorm::L2 => 1.0,
@@ -163,6 +163,11 @@ fn means(op: &'static str, a: &Tensor, b: &Tensor, cfg: &ChamferCfg, reduce: boo
     let axes = checked(op, a, b)?;
     let counts = cfg.counts_of(op, [a, b])?;
     let shares = cfg.shares(op, [a, b], &counts)?;
+    if device::takes(&[a, b]) {
+        let pairs = on_device(op, [a, b], cfg.norm, &cfg.boundary, counts)?;
+        let scale = reduce.then_some((cfg.factor() / a.dim(0)? as f64) as f32);
+        return Ok(device::chamfer([a, b], pairs, &shares, scale)?);
+    }
     if !on_cpu(&[a, b]) {
         let both = reference::chamfer_directions(a, b, cfg)?;
         return if reduce { Ok((both.sum(1)?.mean_all()? * cfg.factor())?) } else { Ok(both) };
@@ -199,10 +204,14 @@ fn means(op: &'static str, a: &Tensor, b: &Tensor, cfg: &ChamferCfg, reduce: boo
 pub fn nearest_distance(a: &Tensor, b: &Tensor, norm: ChamferNorm, boundary: &Boundary) -> Result<Tensor> {
     const OP: &str = "nearest_distance";
     let axes = checked(OP, a, b)?;
+    let cfg = ChamferCfg { norm, boundary: *boundary, ..Default::default() };
     if !on_cpu(&[a, b]) {
+        if device::takes(&[a, b]) {
+            let pairs = on_device(OP, [a, b], norm, boundary, cfg.counts_of(OP, [a, b])?)?;
+            return Ok(device::nearest_distance([a, b], pairs)?);
+        }
         return reference::nearest_distance(a, b, norm, boundary);
     }
-    let cfg = ChamferCfg { norm, boundary: *boundary, ..Default::default() };
     let pairs = Pairs {
         points: [a.dim(1)?, b.dim(1)?],
         axes,
@@ -212,6 +221,31 @@ pub fn nearest_distance(a: &Tensor, b: &Tensor, norm: ChamferNorm, boundary: &Bo
         op: OP,
     };
     Ok(autograd::apply(Distance { pairs, nearest: OnceLock::new() }, &[a, b])?)
+}
+
+/// Two batches of clouds of a device.
+fn on_device(
+    op: &'static str,
+    clouds: [&Tensor; 2],
+    norm: ChamferNorm,
+    boundary: &Boundary,
+    counts: [Vec<usize>; 2],
+) -> Result<device::Pairs> {
+    let axes = clouds[0].dim(2)?;
+    let space = Space::new(op, boundary, axes)?;
+    let cloud = |side: usize, name| {
+        let counts = device::counts(&counts[side], clouds[side].device())?;
+        cloud::on_device(op, name, clouds[side], Some(&counts), &space)
+    };
+    let clouds = [cloud(0, "a")?, cloud(1, "b")?];
+    Ok(device::Pairs {
+        name: op,
+        clouds,
+        axes,
+        sides: space.on_device(),
+        root: norm == ChamferNorm::L1,
+        counts,
+    })
 }
 
 fn checked(op: &'static str, a: &Tensor, b: &Tensor) -> Result<usize> {

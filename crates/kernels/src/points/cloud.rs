@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use super::space::{Boundary, Space, wrap};
-use crate::{Error, Result};
+use crate::{Error, Result, device};
 
 /// The largest coordinate whose squared differences cannot overflow.
 const LARGEST: f32 = 1e18;
@@ -87,6 +87,18 @@ pub(super) fn lifted(
     let axes = sizes(op, name, cloud)?.axes;
     let space = Space::new(op, boundary, axes)?;
     Ok(crate::memory::with_numbers(cloud, |values| Ok(lift(op, name, values, axes, &space)?))?)
+}
+
+/// Clouds of a device, of whose examples the first `counts` points are checked as [`lifted`] checks those of the CPU.
+pub(super) fn on_device(
+    op: &'static str,
+    name: &'static str,
+    cloud: &Tensor,
+    counts: Option<&Tensor>,
+    space: &Space,
+) -> Result<device::Cloud> {
+    device::Cloud::new(cloud, counts, &space.on_device())?
+        .ok_or_else(|| Error::argument(op, name, "finite coordinates below 1e18", "others"))
 }
 
 /// Checks indices `[batch, ..]` into clouds of `points` points, and copies them to the host.

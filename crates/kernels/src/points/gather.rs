@@ -7,7 +7,7 @@ use super::cloud;
 use super::reference;
 use crate::autograd::{self, Gradient, Op};
 use crate::memory::{Output, on_cpu};
-use crate::{Error, Result};
+use crate::{Error, Result, device};
 
 /// Rows of one task.
 const ROWS: usize = 256;
@@ -35,11 +35,15 @@ pub fn gather_points(features: &Tensor, indices: &Tensor) -> Result<Tensor> {
         return Err(Error::shape(OP, "features", "[batch, n, c]", features.dims()));
     };
     let chosen = cloud::indices(OP, indices, batch, n, &[2, 3])?;
-    if !on_cpu(&[features]) {
-        return reference::gather_points(features, indices);
-    }
     let mut dims = indices.dims().to_vec();
     dims.push(c);
+    if !on_cpu(&[features]) {
+        if device::takes(&[features]) && !chosen.is_empty() {
+            let rows = device::Rows { name: OP, outer: batch, rows: n, inner: c, picks: chosen, own: true };
+            return Ok(device::gather(features, rows, dims)?);
+        }
+        return reference::gather_points(features, indices);
+    }
     let op = Gather { chosen: Chosen { indices: chosen, batch, points: n }, c, shape: dims.into() };
     Ok(autograd::apply(op, &[features])?)
 }

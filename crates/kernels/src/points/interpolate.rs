@@ -10,7 +10,7 @@ use super::reference;
 use super::space::Boundary;
 use crate::autograd::{self, Gradient, Op};
 use crate::memory::{Output, on_cpu};
-use crate::{Error, Result};
+use crate::{Error, Result, device};
 
 /// Queries of one task.
 const ROWS: usize = 128;
@@ -55,6 +55,13 @@ pub fn interpolate_points(
             return Err(Error::shape(OP, "features", expected, features.dims()));
         }
     };
+    if p.axes <= 3 && k <= device::MOST_NEIGHBORS && device::takes(&[features, points, queries]) {
+        let near = knn(points, queries, k, boundary)?;
+        let weights = device::inverse_weights(&near.squared_distances)?;
+        let picks = near.indices.flatten_all()?.to_vec1()?;
+        let rows = device::Rows { name: OP, outer: p.batch, rows: p.points, inner: c, picks, own: true };
+        return Ok(device::gather_weighted(features, rows, k, weights, (q.batch, q.points, c))?);
+    }
     if !on_cpu(&[features, points, queries]) {
         return reference::interpolate_points(features, points, queries, k, boundary);
     }

@@ -3,13 +3,13 @@
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
-use super::cloud::{Sizes, finite, lifted, pair};
+use super::cloud::{Sizes, finite, lifted, on_device, pair};
 use super::search::{self, Key, index_of, nearest_ordered, squared_of};
 use super::space::{Boundary, Space};
 use super::tree::{Tree, trees};
 use super::{features, reference};
 use crate::memory::{on_cpu, with_numbers};
-use crate::{Error, Result};
+use crate::{Error, Result, device};
 
 /// The answer of [`knn`].
 #[derive(Clone, Debug)]
@@ -57,6 +57,13 @@ pub fn knn(points: &Tensor, queries: &Tensor, k: usize, boundary: &Boundary) -> 
         return Err(Error::argument(OP, "k", format!("between 1 and {} points", p.points), k));
     }
     boundary.sides(OP, p.axes)?;
+    if p.axes <= 3 && k <= device::MOST_NEIGHBORS && device::takes(&[points, queries]) {
+        let space = Space::new(OP, boundary, p.axes)?;
+        let cloud = on_device(OP, "points", points, None, &space)?;
+        let targets = on_device(OP, "queries", queries, None, &space)?;
+        let [indices, squared_distances] = device::knn(&cloud, &targets, k, &space.on_device())?;
+        return Ok(Neighbors { indices, squared_distances });
+    }
     if !points.device().is_cpu() {
         let near = knn(&host(points)?, &host(queries)?, k, boundary)?;
         let device = points.device();
@@ -171,6 +178,14 @@ pub fn ball_query(
         return Err(Error::argument(OP, "radius", "positive and finite", radius));
     }
     boundary.sides(OP, p.axes)?;
+    if device::takes(&[points, queries]) {
+        let space = Space::new(OP, boundary, p.axes)?;
+        let cloud = on_device(OP, "points", points, None, &space)?;
+        let targets = on_device(OP, "queries", queries, None, &space)?;
+        let limit = radius as f32 * radius as f32;
+        let [indices, counts] = device::ball_query(&cloud, &targets, limit, most, &space.on_device())?;
+        return Ok(Ball { indices, counts });
+    }
     if !points.device().is_cpu() {
         let ball = ball_query(&host(points)?, &host(queries)?, radius, most, boundary)?;
         let device = points.device();

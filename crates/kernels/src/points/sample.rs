@@ -7,14 +7,14 @@
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use super::cloud::{lifted, real, sizes};
+use super::cloud::{lifted, on_device, real, sizes};
 use super::knn::host;
 use super::reference;
 use super::space::{Boundary, Space};
 use super::tree::{BLOCK, LEAF, Tree};
 use crate::memory::on_cpu;
 use crate::simd::{Level, multiversion};
-use crate::{Error, Result};
+use crate::{Error, Result, device};
 
 /// Where [`farthest_points`] starts and what it leaves out.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -68,6 +68,11 @@ pub fn farthest_points(points: &Tensor, m: usize, cfg: &SampleCfg) -> Result<Ten
         return Err(Error::argument(OP, "start", format!("below {}", size.points), cfg.start));
     }
     let space = Space::new(OP, &cfg.boundary, size.axes)?;
+    if m > 0 && device::takes(&[points]) {
+        let cloud = on_device(OP, "points", points, None, &space)?;
+        let limit = cfg.skip_within.map(|limit| limit as f32);
+        return Ok(device::farthest_points(&cloud, m, cfg.start, limit, &space.on_device())?);
+    }
     if !points.device().is_cpu() {
         return Ok(farthest_points(&host(points)?, m, cfg)?.to_device(points.device())?);
     }

@@ -84,6 +84,11 @@ impl Space {
         Ok(space)
     }
 
+    /// The same for a kernel of a device.
+    pub(super) fn on_device(&self) -> crate::device::Sides {
+        crate::device::Sides { periodic: self.periodic, sides: self.sides }
+    }
+
     /// The difference `a - b`, of the nearest images in a periodic box.
     #[inline(always)]
     pub(super) fn difference(&self, a: [f32; 3], b: [f32; 3]) -> [f32; 3] {

@@ -1,8 +1,8 @@
 //! Every operation again, composed of Candle's own differentiable operations.
 //!
 //! Slow, plain, and of any float type and device: the test oracle of the kernels (in `f64`), and the path that the
-//! operations of this crate take for tensors that are not `f32` on the CPU. On CUDA and Metal it is not verified by
-//! the tests of this crate.
+//! operations of this crate take for tensors that have no kernel: of other types, or on a CUDA or Metal device where
+//! there is none. On such devices it is not verified by the tests of this crate.
 //!
 //! Only operations whose gradients Candle 0.11 has right are used: its nearest-neighbour upsampling overwrites
 //! gradients, and its fused softmax and layer norm have none.

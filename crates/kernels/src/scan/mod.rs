@@ -6,7 +6,7 @@ mod op;
 use candle_core::Tensor;
 
 use crate::memory::on_cpu;
-use crate::{Error, Result, autograd, reference};
+use crate::{Error, Result, autograd, device, reference};
 
 /// What a selective scan may have beside its five main inputs. Default: nothing of it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -96,6 +96,11 @@ pub fn selective_scan(
         [Some(g), Some(same)] if g == same && !empty && on_cpu(&inputs) => {
             let op = op::SelectiveScan::new([n, d, l], states, g, options);
             Ok(autograd::apply(op, &inputs)?)
+        }
+        [Some(g), Some(same)]
+            if g == same && !empty && states <= device::MOST_STATES && device::takes(&inputs) =>
+        {
+            Ok(device::selective_scan([u, delta, a, b, c], g, options)?)
         }
         _ => reference::selective_scan(u, delta, a, b, c, options),
     }
