@@ -63,7 +63,7 @@ impl<'a> Stepper<'a> {
         };
         let root = Rng::new(config.seed);
         Ok(Self {
-            optimizers: phases.iter().enumerate().map(optimizer).collect(),
+            optimizers: phases.iter().enumerate().map(optimizer).collect::<Result<_>>()?,
             weights: Weights::new(model.parameters(), &config.ema)?,
             order: Order::new(root.split_named("order"), dataset.len()),
             root: root.split_named("steps"),

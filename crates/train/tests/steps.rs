@@ -185,7 +185,7 @@ fn optimisers_follow_their_papers_and_resume() {
     ] {
         let x = Var::new(&[1.5f32], &Device::Cpu).unwrap();
         let config = OptimizerConfig { rule, ..Default::default() };
-        let new = || Optimizer::new("all", [("x".to_owned(), x.clone())], &config);
+        let new = || Optimizer::new("all", [("x".to_owned(), x.clone())], &config).unwrap();
         let mut optimizer = new();
         for (i, &g) in gradients.iter().enumerate() {
             if i == 11 {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, Var};
-use halocast_kernels::{AdamCfg, AdamState};
+use halocast_kernels::{AdamCfg, AdamState, DeviceAdam};
 
 use crate::weights::find;
 use crate::{AdamConfig, Gradients, OptimizerConfig, Result, Rule};
@@ -19,7 +19,7 @@ use crate::{AdamConfig, Gradients, OptimizerConfig, Result, Rule};
 ///
 /// let x = Var::new(4.0f32, &Device::Cpu)?;
 /// let config = OptimizerConfig { rule: Rule::Sgd(SgdConfig::default()), ..Default::default() };
-/// let mut optimizer = Optimizer::new("all", [("x".to_owned(), x.clone())], &config);
+/// let mut optimizer = Optimizer::new("all", [("x".to_owned(), x.clone())], &config)?;
 /// let gradients = optimizer.gradients(&x.sqr()?.backward()?)?;
 /// let norm = gradients.norm()?;
 /// optimizer.step(gradients, norm, 0.25, 1)?;
@@ -40,25 +40,50 @@ struct Slot {
 
 enum State {
     Adam(AdamState),
+    /// The same beside a variable on a device.
+    DeviceAdam(DeviceAdam),
     Velocity(Vec<f32>),
+}
+
+impl State {
+    /// The moments where they are used: beside the variable, if its device has the kernel.
+    fn adam(var: &Var, state: AdamState) -> halocast_kernels::Result<Self> {
+        match DeviceAdam::serves(var) {
+            true => DeviceAdam::new(var, &state).map(Self::DeviceAdam),
+            false => Ok(Self::Adam(state)),
+        }
+    }
+
+    fn step(&mut self, var: &Var, gradient: &Tensor, cfg: &AdamCfg) -> halocast_kernels::Result<()> {
+        match self {
+            Self::Adam(state) => state.step(var, gradient, cfg),
+            Self::DeviceAdam(state) => state.step(var, gradient, cfg),
+            // The state was made for the rule, which never changes.
+            Self::Velocity(_) => Ok(()),
+        }
+    }
 }
 
 impl Optimizer {
     /// Zero moments for every parameter of a phase.
+    ///
+    /// # Errors
+    /// When the device of a parameter has no room.
     pub fn new(
         phase: impl Into<String>,
         parameters: impl IntoIterator<Item = (String, Var)>,
         config: &OptimizerConfig,
-    ) -> Self {
-        let slot = |(name, var): (String, Var)| {
+    ) -> Result<Self> {
+        let slot = |(name, var): (String, Var)| -> Result<Slot> {
             let len = var.elem_count();
             let state = match config.rule {
-                Rule::Adam(_) | Rule::AdamW(_) => State::Adam(AdamState::new(len)),
+                Rule::Adam(_) | Rule::AdamW(_) => State::adam(&var, AdamState::new(len))?,
                 Rule::Sgd(_) => State::Velocity(vec![0.0; len]),
             };
-            Slot { name, var, state }
+            Ok(Slot { name, var, state })
         };
-        Self { phase: phase.into(), config: *config, slots: parameters.into_iter().map(slot).collect() }
+        let slots = parameters.into_iter().map(slot).collect::<Result<_>>()?;
+        Ok(Self { phase: phase.into(), config: *config, slots })
     }
 
     /// The settings.
@@ -94,7 +119,7 @@ impl Optimizer {
         }
         for (slot, gradient) in self.slots.iter_mut().zip(gradients.tensors()) {
             match (&self.config.rule, &mut slot.state) {
-                (Rule::Adam(adam), State::Adam(state)) => {
+                (Rule::Adam(adam), state) => {
                     let decayed = match adam.weight_decay {
                         0.0 => gradient.clone(),
                         decay => (gradient + (slot.var.as_detached_tensor() * decay)?)?,
@@ -102,14 +127,14 @@ impl Optimizer {
                     let adam = AdamConfig { weight_decay: 0.0, ..*adam };
                     state.step(&slot.var, &decayed, &numbers(&adam, learning_rate, count))?;
                 }
-                (Rule::AdamW(adam), State::Adam(state)) => {
+                (Rule::AdamW(adam), state) => {
                     state.step(&slot.var, gradient, &numbers(adam, learning_rate, count))?;
                 }
                 (Rule::Sgd(config), State::Velocity(velocity)) => {
                     sgd::step(&slot.var, gradient, velocity, config, learning_rate)?;
                 }
                 // The state was made for the rule, which never changes.
-                _ => {}
+                (Rule::Sgd(_), _) => {}
             }
         }
         Ok(())
@@ -127,11 +152,13 @@ impl Optimizer {
                 out.push((key, Tensor::from_slice(values, var.shape(), &Device::Cpu)?));
                 Ok(())
             };
+            let mut moments = |state: &AdamState| -> Result<()> {
+                push("m", &state.m)?;
+                push("v", &state.v)
+            };
             match state {
-                State::Adam(state) => {
-                    push("m", &state.m)?;
-                    push("v", &state.v)?;
-                }
+                State::Adam(state) => moments(state)?,
+                State::DeviceAdam(state) => moments(&state.state()?)?,
                 State::Velocity(velocity) => push("velocity", velocity)?,
             }
         }
@@ -148,10 +175,12 @@ impl Optimizer {
                 let key = format!("{name}/{}/{what}", self.phase);
                 Ok(find(tensors, &key, var)?.flatten_all()?.to_vec1()?)
             };
-            match state {
-                State::Adam(state) => (state.m, state.v) = (values("m")?, values("v")?),
-                State::Velocity(velocity) => *velocity = values("velocity")?,
-            }
+            *state = match state {
+                State::Adam(_) | State::DeviceAdam(_) => {
+                    State::adam(var, AdamState { m: values("m")?, v: values("v")?, ema: None })?
+                }
+                State::Velocity(_) => State::Velocity(values("velocity")?),
+            };
         }
         Ok(())
     }
