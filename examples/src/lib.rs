@@ -5,6 +5,7 @@ pub mod chart;
 pub mod console;
 pub mod judge;
 pub mod picture;
+pub mod project;
 pub mod quickstart;
 pub mod report;
 pub mod truth;

@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | IllustrisTNG and CAMELS snapshots (HDF5, any number of files) | [`read_snapshot`] | [`write_snapshot`] |
 //! | CAMELS Multifield Dataset: maps and parameters | [`CmdMaps`], [`read_params`] | [`write_cmd_maps`], [`write_params`] |
-//! | FITS images | [`read_fits`], [`read_fits_map`] | |
+//! | FITS images | [`read_fits`], [`read_fits_map`] | [`write_fits_map`] |
 //! | npy arrays, whole or one item at a time | [`read_npy`], [`NpyFile`] | [`write_npy`] |
 //! | any HDF5 | [`open_hdf5`] | [`create_hdf5`] |
 //!
@@ -59,6 +59,7 @@ mod dataset;
 mod describe;
 mod error;
 mod fits;
+mod fits_writer;
 mod hdf5;
 mod npy;
 mod split;
@@ -73,6 +74,7 @@ pub use dataset::MapDataset;
 pub use describe::{Description, Hdf5Description, Hdf5Object, NpyDescription, describe};
 pub use error::{Error, Incomplete, Result};
 pub use fits::{FitsCard, FitsHeader, FitsImage, read_fits, read_fits_headers, read_fits_map};
+pub use fits_writer::{FitsAxes, write_fits_map};
 pub use hdf5::{
     Attribute, Backend, DatasetInfo, Hdf5Read, Hdf5Type, Hdf5Write, Storage, create_hdf5, create_hdf5_with,
     open_hdf5, open_hdf5_with,

@@ -4,6 +4,7 @@ use ndarray::{Array2, Array3};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::strips::Strips;
 use crate::{Error, Masses, Result};
 
 /// The shape of the cloud that a particle is.
@@ -33,7 +34,8 @@ pub enum Centring {
 }
 
 impl Centring {
-    fn offset(self) -> f64 {
+    /// The position of the first point in units of the spacing.
+    pub(crate) fn offset(self) -> f64 {
         match self {
             Self::Cell => 0.5,
             Self::Node => 0.0,
@@ -75,6 +77,16 @@ impl Weights {
         }
     }
 
+    /// The first and the last point.
+    pub(crate) fn reach(&self) -> (i64, i64) {
+        (self.first, self.first + self.count as i64 - 1)
+    }
+
+    /// The n-th point and its weight.
+    pub(crate) fn nth(&self, n: usize) -> (i64, f64) {
+        (self.first + n as i64, self.weight[n])
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (i64, f64)> + '_ {
         (0..self.count).map(|i| (self.first + i as i64, self.weight[i]))
     }
@@ -105,7 +117,7 @@ pub fn assign_2d<T: Copy + Into<f64> + Sync>(
 ) -> Result<Array2<f32>> {
     let at = |i: usize| [positions[i][0].into(), positions[i][1].into(), 0.0];
     let grid = [shape[0], shape[1], 1];
-    let values = strips(positions.len(), at, masses, grid, [side, side, f64::INFINITY], scheme, centring)?;
+    let values = assign(positions.len(), at, masses, grid, [side, side, f64::INFINITY], scheme, centring)?;
     into_shape(Array2::from_shape_vec((shape[0], shape[1]), values))
 }
 
@@ -122,7 +134,7 @@ pub fn assign_3d<T: Copy + Into<f64> + Sync>(
     centring: Centring,
 ) -> Result<Array3<f32>> {
     let at = |i: usize| positions[i].map(Into::into);
-    let values = strips(positions.len(), at, masses, shape, [side; 3], scheme, centring)?;
+    let values = assign(positions.len(), at, masses, shape, [side; 3], scheme, centring)?;
     into_shape(Array3::from_shape_vec((shape[0], shape[1], shape[2]), values))
 }
 
@@ -136,14 +148,16 @@ fn into_shape<A>(array: std::result::Result<A, ndarray::ShapeError>) -> Result<A
 }
 
 const OPERATION: &str = "mass assignment";
-/// Particles that one thread sorts at a time.
-const BLOCK: usize = 1 << 16;
 
-/// The grid is cut into strips of whole planes along x. Particles are first sorted to the strips they touch, block by
-/// block; then every strip is summed by one thread in the order of the particles, in float64.
+/// The index of a signed index on a periodic axis; most lie inside, and a division is dear.
+pub(crate) fn wrapped(i: i64, n: usize) -> usize {
+    if (i as u64) < n as u64 { i as usize } else { i.rem_euclid(n as i64) as usize }
+}
+
+/// Every strip of whole planes along x is summed by one thread in the order of the particles, in float64.
 ///
 /// A side of infinity means that the axis is not there.
-fn strips(
+fn assign(
     count: usize,
     at: impl Fn(usize) -> [f64; 3] + Sync,
     masses: Masses<'_>,
@@ -173,62 +187,24 @@ fn strips(
         Weights::new(scheme, at(i)[axis] * scale[axis] - offset)
     };
 
-    // Strips of at least a few planes, so that few particles touch two.
-    let height = nx.div_ceil(32).max(8.min(nx));
-    let number = nx.div_ceil(height);
-    let blocks: Vec<(Vec<usize>, Vec<u32>)> = (0..count.div_ceil(BLOCK))
-        .into_par_iter()
-        .map(|block| {
-            let range = block * BLOCK..((block + 1) * BLOCK).min(count);
-            let touched = |i: usize| {
-                let w = weights(i, 0);
-                let mut strips = [usize::MAX; 4];
-                for (slot, (x, _)) in w.iter().enumerate() {
-                    let strip = x.rem_euclid(nx as i64) as usize / height;
-                    if !strips[..slot].contains(&strip) {
-                        strips[slot] = strip;
-                    }
-                }
-                strips
-            };
-            let mut start = vec![0usize; number + 1];
-            for i in range.clone() {
-                for strip in touched(i).into_iter().filter(|&s| s != usize::MAX) {
-                    start[strip + 1] += 1;
-                }
-            }
-            (0..number).for_each(|s| start[s + 1] += start[s]);
-            let mut next = start.clone();
-            let mut sorted = vec![0u32; start[number]];
-            for i in range.clone() {
-                for strip in touched(i).into_iter().filter(|&s| s != usize::MAX) {
-                    sorted[next[strip]] = (i - range.start) as u32;
-                    next[strip] += 1;
-                }
-            }
-            (start, sorted)
-        })
-        .collect();
-
+    let strips = Strips::new(nx, count, |i| Some(weights(i, 0).reach()));
+    let height = strips.height();
     let mut out = vec![0f32; nx * ny * nz];
     out.par_chunks_mut(height * ny * nz).enumerate().for_each(|(strip, out)| {
         let mut sums = vec![0f64; out.len()];
         let planes = strip * height..strip * height + out.len() / (ny * nz);
-        for (block, (start, sorted)) in blocks.iter().enumerate() {
-            for &local in &sorted[start[strip]..start[strip + 1]] {
-                let i = block * BLOCK + local as usize;
-                let (wx, wy, wz, mass) = (weights(i, 0), weights(i, 1), weights(i, 2), masses.of(i));
-                for (x, weight_x) in wx.iter() {
-                    let x = x.rem_euclid(nx as i64) as usize;
-                    if !planes.contains(&x) {
-                        continue;
-                    }
-                    for (y, weight_y) in wy.iter() {
-                        let row = ((x - planes.start) * ny + y.rem_euclid(ny as i64) as usize) * nz;
-                        let weight = mass * weight_x * weight_y;
-                        for (z, weight_z) in wz.iter() {
-                            sums[row + z.rem_euclid(nz as i64) as usize] += weight * weight_z;
-                        }
+        for i in strips.particles(strip) {
+            let (wx, wy, wz, mass) = (weights(i, 0), weights(i, 1), weights(i, 2), masses.of(i));
+            for (x, weight_x) in wx.iter() {
+                let x = wrapped(x, nx);
+                if !planes.contains(&x) {
+                    continue;
+                }
+                for (y, weight_y) in wy.iter() {
+                    let row = ((x - planes.start) * ny + wrapped(y, ny)) * nz;
+                    let weight = mass * weight_x * weight_y;
+                    for (z, weight_z) in wz.iter() {
+                        sums[row + wrapped(z, nz)] += weight * weight_z;
                     }
                 }
             }

@@ -1,11 +1,14 @@
 //! Where particles land on an image: its frame, and a deposit that is the same at any number of threads.
 
+use std::ops::Range;
+
 use ndarray::Array3;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::assign::{Scheme, Weights};
+use crate::assign::{Scheme, Weights, wrapped};
 use crate::kernel::{Place, Quadrant};
+use crate::strips::Strips;
 use crate::{Error, Kernel, Result};
 
 /// How the mass of a particle is laid on the pixels.
@@ -25,11 +28,28 @@ pub enum Method {
     /// The cubic spline of the particle's radius.
     #[default]
     Sph,
-    /// The two-dimensional Wendland C2 kernel of the particle's radius.
+    /// The two-dimensional Wendland C2 kernel of the particle's radius, as swiftsimio.
     Wendland,
+    /// The column of the three-dimensional Wendland C2 kernel.
+    WendlandC2,
+    /// The column of the three-dimensional Wendland C4 kernel.
+    WendlandC4,
 }
 
 impl Method {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Ngp,
+        Self::Cic,
+        Self::Tsc,
+        Self::Pcs,
+        Self::Sphere,
+        Self::Sph,
+        Self::Wendland,
+        Self::WendlandC2,
+        Self::WendlandC4,
+    ];
+
     /// Whether it needs a radius for every particle.
     pub fn needs_radii(self) -> bool {
         self.kernel().is_some()
@@ -39,12 +59,14 @@ impl Method {
         match self {
             Self::Sphere => Some(Kernel::UniformSphere),
             Self::Sph => Some(Kernel::CubicSpline),
-            Self::Wendland => Some(Kernel::WendlandC2),
+            Self::Wendland => Some(Kernel::PlanarWendlandC2),
+            Self::WendlandC2 => Some(Kernel::WendlandC2),
+            Self::WendlandC4 => Some(Kernel::WendlandC4),
             Self::Ngp | Self::Cic | Self::Tsc | Self::Pcs => None,
         }
     }
 
-    fn scheme(self) -> Scheme {
+    pub(crate) fn scheme(self) -> Scheme {
         match self {
             Self::Cic => Scheme::Cic,
             Self::Tsc => Scheme::Tsc,
@@ -136,8 +158,8 @@ pub(crate) struct Dot {
 
 /// Mass per pixel of `images` images, `[image, y, x]`, of the particles that `dot` gives for `0 .. count`.
 ///
-/// The particles are cut into blocks whose number depends on their count and on the images alone; every block fills
-/// images of its own, in order, and these are added in order: the sums are the same at any number of threads.
+/// Every strip of rows is summed by one thread, in float64 and in the order of the particles, straight into the images: the sums are the
+/// same at any number of threads, and no thread has an image of its own.
 pub(crate) fn deposit(
     operation: &'static str,
     frame: &Frame,
@@ -165,30 +187,26 @@ pub(crate) fn deposit(
     if let Some((_, what, expected, got)) = (0..count).into_par_iter().find_map_first(dots) {
         return Err(Error::Value { operation, what, expected, got: got.to_string() });
     }
-    let pixels = frame.shape[0] * frame.shape[1];
-    let stack = images * pixels;
-    // At most 16 blocks, and at most 256 MiB of images.
-    let blocks = (count / 8192).clamp(1, 16).min((1 << 25) / stack.max(1)).max(1);
-    let size = count.div_ceil(blocks).max(1);
-    let fill = |block: usize| {
-        let mut sums = vec![0.0; stack];
-        let mut brush = Brush::new(frame, method);
-        for i in block * size..((block + 1) * size).min(count) {
-            let dot = dot(i);
-            if let Some(image) = dot.image {
-                brush.lay(&mut sums[image * pixels..(image + 1) * pixels], &dot);
-            }
-        }
-        sums
-    };
-    let parts: Vec<Vec<f64>> = (0..blocks).into_par_iter().map(fill).collect();
-    let mut sums = vec![0.0; stack];
-    sums.par_chunks_mut(4096).enumerate().for_each(|(c, out)| {
-        for part in &parts {
-            out.iter_mut().zip(&part[c * 4096..]).for_each(|(o, v)| *o += v);
-        }
-    });
     let [ny, nx] = frame.shape;
+    let template = Brush::new(frame, method);
+    // One over the sum of the samples of each wide kernel, over all its pixels.
+    let scale: Vec<f64> = match template.table {
+        None => Vec::new(),
+        Some(table) => (0..count).into_par_iter().map(|i| template.wide_scale(table, &dot(i))).collect(),
+    };
+    let mut sums = vec![0.0; images * ny * nx];
+    for (image, sums) in sums.chunks_mut(ny * nx).enumerate() {
+        let here = |i: usize| Some(dot(i)).filter(|dot| dot.image == Some(image));
+        let strips = Strips::new(ny, count, |i| template.rows_of(&here(i)?));
+        let height = strips.height();
+        sums.par_chunks_mut(height * nx).enumerate().for_each(|(strip, sums)| {
+            let start = strip * height;
+            let mut brush = Brush { rows: start..start + sums.len() / nx, ..Brush::new(frame, method) };
+            for i in strips.particles(strip) {
+                brush.lay(sums, &dot(i), scale.get(i).copied().unwrap_or(0.0));
+            }
+        });
+    }
     Array3::from_shape_vec((images, ny, nx), sums).map_err(|e| Error::Value {
         operation,
         what: "the number of images".into(),
@@ -197,13 +215,14 @@ pub(crate) fn deposit(
     })
 }
 
-/// Lays particles on one image; holds the scratch space that saves an allocation for each.
+/// Lays particles on one strip of rows; holds the scratch space that saves an allocation for each.
 struct Brush<'a> {
     frame: &'a Frame,
     scale: [f64; 2],
     scheme: Scheme,
     table: Option<&'static Quadrant>,
     wide: f64,
+    rows: Range<usize>,
     places: Vec<Place>,
     lines: [Vec<f64>; 2],
 }
@@ -222,44 +241,58 @@ impl<'a> Brush<'a> {
             scheme: method.scheme(),
             table: method.kernel().map(Kernel::quadrant),
             wide: wide(method),
+            rows: 0..0,
             places: Vec::new(),
             lines: [Vec::new(), Vec::new()],
         }
     }
 
-    fn lay(&mut self, image: &mut [f64], dot: &Dot) {
+    /// Position and radius in pixels, `[y, x]`.
+    fn in_pixels(&self, dot: &Dot) -> ([f64; 2], [f64; 2]) {
         let at = [0, 1].map(|i| (dot.at[i] - self.frame.origin[i]) * self.scale[i]);
-        let radius = [dot.radius * self.scale[0], dot.radius * self.scale[1]];
+        (at, [dot.radius * self.scale[0], dot.radius * self.scale[1]])
+    }
+
+    /// The signed rows that a particle touches; none outside an open image.
+    fn rows_of(&self, dot: &Dot) -> Option<(i64, i64)> {
+        let (at, radius) = self.in_pixels(dot);
+        let (first, last) = match self.table {
+            None => Weights::new(self.scheme, at[0] - 0.5).reach(),
+            Some(_) => self.range(0, at[0], radius[0]),
+        };
+        let clipped = match self.frame.periodic {
+            true => (first, last),
+            false => (first.max(0), last.min(self.frame.shape[0] as i64 - 1)),
+        };
+        (clipped.0 <= clipped.1).then_some(clipped)
+    }
+
+    /// Lays one particle; `wide` is the scale of its samples, or zero.
+    fn lay(&mut self, strip: &mut [f64], dot: &Dot, wide: f64) {
+        let (at, radius) = self.in_pixels(dot);
         match self.table {
-            None => self.scheme(image, at, dot.mass),
-            Some(table) if radius[0].min(radius[1]) >= self.wide => {
-                self.wide(table, image, at, radius, dot.mass)
-            }
-            Some(table) => self.kernel(table, image, at, radius, dot.mass),
+            None => self.scheme(strip, at, dot.mass),
+            Some(table) if wide > 0.0 => self.wide(table, strip, at, radius, dot.mass * wide),
+            Some(table) => self.kernel(table, strip, at, radius, dot.mass),
         }
     }
 
-    fn scheme(&self, image: &mut [f64], at: [f64; 2], mass: f64) {
-        let nx = self.frame.shape[1];
+    /// Where a row begins in the strip, if it is one of its rows.
+    fn row(&self, y: i64) -> Option<usize> {
+        let y = wrapped(y, self.frame.shape[0]);
+        self.rows.contains(&y).then(|| (y - self.rows.start) * self.frame.shape[1])
+    }
+
+    fn scheme(&self, strip: &mut [f64], at: [f64; 2], mass: f64) {
+        let [ny, nx] = self.frame.shape;
+        let inside = |i: i64, n: usize| self.frame.periodic || (0..n as i64).contains(&i);
         // Pixel centres lie at half-integers.
         let [wy, wx] = at.map(|p| Weights::new(self.scheme, p - 0.5));
-        for (i, y) in wy.iter() {
-            let Some(row) = self.index(0, i) else { continue };
-            for (j, x) in wx.iter() {
-                if let Some(column) = self.index(1, j) {
-                    image[row * nx + column] += mass * y * x;
-                }
+        for (i, y) in wy.iter().filter(|(i, _)| inside(*i, ny)) {
+            let Some(row) = self.row(i) else { continue };
+            for (j, x) in wx.iter().filter(|(j, _)| inside(*j, nx)) {
+                strip[row + wrapped(j, nx)] += mass * y * x;
             }
-        }
-    }
-
-    /// The pixel of a signed index; none outside an open image.
-    fn index(&self, axis: usize, i: i64) -> Option<usize> {
-        let n = self.frame.shape[axis] as i64;
-        if (0..n).contains(&i) {
-            Some(i as usize)
-        } else {
-            self.frame.periodic.then(|| i.rem_euclid(n) as usize)
         }
     }
 
@@ -273,7 +306,7 @@ impl<'a> Brush<'a> {
     }
 
     /// The exact mass of the kernel in each pixel, from its quadrant table.
-    fn kernel(&mut self, table: &Quadrant, image: &mut [f64], at: [f64; 2], radius: [f64; 2], mass: f64) {
+    fn kernel(&mut self, table: &Quadrant, strip: &mut [f64], at: [f64; 2], radius: [f64; 2], mass: f64) {
         let nx = self.frame.shape[1];
         let ((y0, y1), (x0, x1)) = (self.range(0, at[0], radius[0]), self.range(1, at[1], radius[1]));
         if y0 > y1 || x0 > x1 {
@@ -283,53 +316,80 @@ impl<'a> Brush<'a> {
             first == last && at - r >= first as f64 && at + r <= (first + 1) as f64
         };
         if inside(at[0], radius[0], y0, y1) && inside(at[1], radius[1], x0, x1) {
-            if let (Some(y), Some(x)) = (self.index(0, y0), self.index(1, x0)) {
-                image[y * nx + x] += mass;
+            if let Some(row) = self.row(y0) {
+                strip[row + wrapped(x0, nx)] += mass;
             }
             return;
         }
-        let edge = |i: i64, axis: usize| Quadrant::place((i as f64 - at[axis]) / radius[axis]);
+        let per_radius = radius.map(|r| 1.0 / r);
+        let edge = |i: i64, axis: usize| Quadrant::place((i as f64 - at[axis]) * per_radius[axis]);
         self.places.clear();
         self.places.extend((x0..=x1 + 1).map(|i| edge(i, 1)));
         let width = self.places.len();
         self.lines.iter_mut().for_each(|line| line.resize(width.max(line.len()), 0.0));
-        let [above, below] = &mut self.lines;
-        table.line(edge(y0, 0), &self.places, above);
-        let start = x0.rem_euclid(nx as i64) as usize;
+        let start = wrapped(x0, nx);
+        let mut made = None;
         for y in y0..=y1 {
-            table.line(edge(y + 1, 0), &self.places, below);
-            let row = y.rem_euclid(self.frame.shape[0] as i64) as usize;
-            let row = &mut image[row * nx..(row + 1) * nx];
-            let mut column = start;
-            for i in 0..width - 1 {
-                row[column] += mass * ((below[i + 1] - below[i]) - (above[i + 1] - above[i]));
-                column = if column + 1 == nx { 0 } else { column + 1 };
+            let Some(row) = self.row(y) else { continue };
+            let [above, below] = &mut self.lines;
+            match made {
+                Some(last) if last == y => std::mem::swap(above, below),
+                _ => table.line(edge(y, 0), &self.places, above),
             }
-            std::mem::swap(above, below);
+            table.line(edge(y + 1, 0), &self.places, below);
+            made = Some(y + 1);
+            let row = &mut strip[row..row + nx];
+            let mut before = below[0] - above[0];
+            let mut add = |row: &mut [f64], first: usize| {
+                for (i, pixel) in row.iter_mut().enumerate() {
+                    let here = below[first + i + 1] - above[first + i + 1];
+                    // Rounding must leave no pixel below zero.
+                    *pixel += mass * (here - before).max(0.0);
+                    before = here;
+                }
+            };
+            // The part up to the image's edge, and what is beyond it, which may go around more than once.
+            let mut done = 0;
+            let mut column = start;
+            while done < width - 1 {
+                let count = (width - 1 - done).min(nx - column);
+                add(&mut row[column..column + count], done);
+                (done, column) = (done + count, 0);
+            }
         }
     }
 
-    /// The kernel at pixel centres, normalised over all its pixels, also those outside an open image.
-    fn wide(&mut self, table: &Quadrant, image: &mut [f64], at: [f64; 2], radius: [f64; 2], mass: f64) {
-        let nx = self.frame.shape[1];
-        let squared = |i: i64, axis: usize| ((i as f64 + 0.5 - at[axis]) / radius[axis]).powi(2);
+    /// One over the sum of the samples of a kernel that is wide, over all its pixels, also those outside an open image; else zero.
+    fn wide_scale(&self, table: &Quadrant, dot: &Dot) -> f64 {
+        let (at, radius) = self.in_pixels(dot);
+        if radius[0].min(radius[1]) < self.wide {
+            return 0.0;
+        }
         let whole = |axis: usize| {
             let (at, r) = (at[axis], radius[axis]);
             (at - r).floor() as i64..=(at + r).floor() as i64
         };
+        let squared = |i: i64, axis: usize| ((i as f64 + 0.5 - at[axis]) / radius[axis]).powi(2);
         let sum: f64 = whole(0)
             .map(|y| {
                 let dy = squared(y, 0);
                 whole(1).map(|x| table.sample(dy + squared(x, 1))).sum::<f64>()
             })
             .sum();
+        1.0 / sum
+    }
+
+    /// The kernel at pixel centres, times `mass`.
+    fn wide(&mut self, table: &Quadrant, strip: &mut [f64], at: [f64; 2], radius: [f64; 2], mass: f64) {
+        let nx = self.frame.shape[1];
+        let squared = |i: i64, axis: usize| ((i as f64 + 0.5 - at[axis]) / radius[axis]).powi(2);
         let ((y0, y1), (x0, x1)) = (self.range(0, at[0], radius[0]), self.range(1, at[1], radius[1]));
         for y in y0..=y1 {
+            let Some(row) = self.row(y) else { continue };
             let dy = squared(y, 0);
-            let row = y.rem_euclid(self.frame.shape[0] as i64) as usize;
-            let mut column = x0.rem_euclid(nx as i64) as usize;
+            let mut column = wrapped(x0, nx);
             for x in x0..=x1 {
-                image[row * nx + column] += mass / sum * table.sample(dy + squared(x, 1));
+                strip[row + column] += mass * table.sample(dy + squared(x, 1));
                 column = if column + 1 == nx { 0 } else { column + 1 };
             }
         }

@@ -5,28 +5,36 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-/// A kernel of compact support. H is always the radius of support: nothing lies beyond it.
+/// A kernel of compact support. H is always the radius of support: nothing lies beyond it. q = r / H.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kernel {
-    /// The cubic spline M4 of Monaghan & Lattanzio 1985, integrated along the line of sight.
+    /// The cubic spline M4 of Monaghan & Lattanzio 1985,
+    /// 8 / (pi H^3) {1 - 6 q^2 + 6 q^3 | q < 1/2; 2 (1 - q)^3 | q < 1}.
     #[default]
     CubicSpline,
-    /// A sphere of uniform density, as in the CAMELS maps: 3 sqrt(1 - q^2) / (2 pi H^2).
+    /// A sphere of uniform density, as in the CAMELS maps: 3 / (4 pi H^3), column 3 sqrt(1 - q^2) / (2 pi H^2).
     UniformSphere,
-    /// The two-dimensional Wendland C2 kernel in the projected distance, as in swiftsimio:
-    /// 7 (1 - q)^4 (1 + 4 q) / (pi H^2).
+    /// Wendland C2 in three dimensions (Wendland 1995; Dehnen & Aly 2012): 21 / (2 pi H^3) (1 - q)^4 (1 + 4 q).
     WendlandC2,
+    /// Wendland C4 in three dimensions: 495 / (32 pi H^3) (1 - q)^6 (1 + 6 q + 35 q^2 / 3).
+    WendlandC4,
+    /// The two-dimensional Wendland C2 kernel in the projected distance, as in swiftsimio:
+    /// 7 (1 - q)^4 (1 + 4 q) / (pi H^2). It is the column of no sphere.
+    PlanarWendlandC2,
 }
 
 /// Cells of the quadrant table along one axis.
 const CELLS: usize = 256;
 
+/// Coefficients of (1 - q)^4 (1 + 4 q) and of (1 - q)^6 (1 + 6 q + 35 q^2 / 3) in powers of q.
+const WENDLAND_C2: [f64; 6] = [1.0, 0.0, -10.0, 20.0, -15.0, 4.0];
+const WENDLAND_C4: [f64; 9] = [1.0, 0.0, -28.0 / 3.0, 0.0, 70.0, -448.0 / 3.0, 140.0, -64.0, 35.0 / 3.0];
+
 impl Kernel {
     /// Surface density per mass, times H^2, at the projected distance `q` in units of H. Its integral over the disc is one.
     ///
-    /// For the cubic spline W(r) = 8 / (pi H^3) {1 - 6 q^2 + 6 q^3 | q < 1/2; 2 (1 - q)^3 | q < 1} the integral over z is
-    /// closed: powers of q^2 = b^2 + z^2 integrate to polynomials and arsinh(z / b).
+    /// The kernels are polynomials in q, and the integral over z of a power of q, q^2 = b^2 + z^2, is closed.
     ///
     /// ```
     /// use halocast_maps::Kernel;
@@ -37,37 +45,67 @@ impl Kernel {
         if q >= 1.0 {
             return 0.0;
         }
+        let half = |edge: f64| (edge * edge - q * q).max(0.0).sqrt();
         match self {
-            Self::CubicSpline => cubic_spline_column(q),
+            Self::CubicSpline => {
+                let core = chord(q, half(0.5), &[1.0, 0.0, -6.0, 6.0]);
+                let shell = [2.0, -6.0, 6.0, -2.0];
+                (16.0 / PI * (core + chord(q, half(1.0), &shell) - chord(q, half(0.5), &shell))).max(0.0)
+            }
             Self::UniformSphere => 1.5 / PI * (1.0 - q * q).sqrt(),
-            Self::WendlandC2 => 7.0 / PI * (1.0 - q).powi(4) * (1.0 + 4.0 * q),
+            Self::WendlandC2 => (21.0 / PI * chord(q, half(1.0), &WENDLAND_C2)).max(0.0),
+            Self::WendlandC4 => (495.0 / (16.0 * PI) * chord(q, half(1.0), &WENDLAND_C4)).max(0.0),
+            Self::PlanarWendlandC2 => 7.0 / PI * (1.0 - q).powi(4) * (1.0 + 4.0 * q),
+        }
+    }
+
+    /// Density per mass, times H^3, at the distance `q` in units of H; none for [`Kernel::PlanarWendlandC2`], which lives
+    /// in the plane.
+    ///
+    /// ```
+    /// use halocast_maps::Kernel;
+    /// assert_eq!(Kernel::WendlandC2.density(0.0), Some(21.0 / (2.0 * std::f64::consts::PI)));
+    /// ```
+    pub fn density(self, q: f64) -> Option<f64> {
+        let inside = |value: f64| Some(if q < 1.0 { value } else { 0.0 });
+        match self {
+            Self::CubicSpline if q < 0.5 => inside(8.0 / PI * (1.0 - 6.0 * q * q * (1.0 - q))),
+            Self::CubicSpline => inside(16.0 / PI * (1.0 - q).powi(3)),
+            Self::UniformSphere => inside(0.75 / PI),
+            Self::WendlandC2 => inside(10.5 / PI * (1.0 - q).powi(4) * (1.0 + 4.0 * q)),
+            Self::WendlandC4 => {
+                inside(495.0 / (32.0 * PI) * (1.0 - q).powi(6) * (1.0 + 6.0 * q + 35.0 / 3.0 * q * q))
+            }
+            Self::PlanarWendlandC2 => None,
         }
     }
 
     /// The table of this kernel, made at its first use.
     pub(crate) fn quadrant(self) -> &'static Quadrant {
-        static TABLES: [OnceLock<Quadrant>; 3] = [const { OnceLock::new() }; 3];
+        static TABLES: [OnceLock<Quadrant>; 5] = [const { OnceLock::new() }; 5];
         TABLES[self as usize].get_or_init(|| Quadrant::new(self))
     }
 }
 
-fn cubic_spline_column(b: f64) -> f64 {
+/// The integral over z from 0 to `z` of sum_n c_n q^n with q^2 = b^2 + z^2.
+///
+/// (n + 1) I_n = z q^n + n b^2 I_(n-2), from I_0 = z and 2 I_1 = z q + b^2 arsinh(z / b).
+fn chord(b: f64, z: f64, coefficients: &[f64]) -> f64 {
     let b2 = b * b;
-    // Antiderivatives in z of q^0 .. q^3 with q^2 = b^2 + z^2.
-    let powers = |z: f64| {
-        let r = (b2 + z * z).sqrt();
-        let arsinh = if b > 1e-12 { (z / b).asinh() } else { 0.0 };
-        [
-            z,
-            0.5 * (z * r + b2 * arsinh),
-            b2 * z + z * z * z / 3.0,
-            0.25 * z * r.powi(3) + 0.375 * b2 * (z * r + b2 * arsinh),
-        ]
-    };
-    let (inner, outer) = (powers((0.25 - b2).max(0.0).sqrt()), powers((1.0 - b2).max(0.0).sqrt()));
-    let core = inner[0] - 6.0 * inner[2] + 6.0 * inner[3];
-    let shell = |p: [f64; 4]| 2.0 * (p[0] - 3.0 * p[1] + 3.0 * p[2] - p[3]);
-    (16.0 / PI * (core + shell(outer) - shell(inner))).max(0.0)
+    let r = (b2 + z * z).sqrt();
+    let arsinh = if b > 1e-12 { (z / b).asinh() } else { 0.0 };
+    let mut integrals = [z, 0.5 * (z * r + b2 * arsinh)];
+    let mut sum = 0.0;
+    let mut power = 1.0;
+    for (n, c) in coefficients.iter().enumerate() {
+        if n >= 2 {
+            let next = (z * power + n as f64 * b2 * integrals[n % 2]) / (n + 1) as f64;
+            integrals[n % 2] = next;
+        }
+        sum += c * integrals[n % 2];
+        power *= r;
+    }
+    sum
 }
 
 /// The mass of a kernel of unit radius over the rectangle from its centre to (x, y): Q(x, y).
@@ -118,8 +156,13 @@ impl Quadrant {
 
     /// The place of a coordinate in the table: node, fraction beyond it, sign.
     pub(crate) fn place(x: f64) -> Place {
-        let t = x.abs().min(1.0) * CELLS as f64;
-        let node = (t as usize).min(CELLS - 1);
+        Self::place_on(x, CELLS)
+    }
+
+    /// The same in a table of `cells` cells.
+    pub(crate) fn place_on(x: f64, cells: usize) -> Place {
+        let t = x.abs().min(1.0) * cells as f64;
+        let node = (t as usize).min(cells - 1);
         Place { node, fraction: t - node as f64, sign: if x < 0.0 { -1.0 } else { 1.0 } }
     }
 
@@ -156,16 +199,22 @@ const COLUMN: usize = 4096;
 /// See [`Quadrant::place`].
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
-    node: usize,
-    fraction: f64,
-    sign: f64,
+    pub(crate) node: usize,
+    pub(crate) fraction: f64,
+    pub(crate) sign: f64,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const ALL: [Kernel; 3] = [Kernel::CubicSpline, Kernel::UniformSphere, Kernel::WendlandC2];
+    const ALL: [Kernel; 5] = [
+        Kernel::CubicSpline,
+        Kernel::UniformSphere,
+        Kernel::WendlandC2,
+        Kernel::WendlandC4,
+        Kernel::PlanarWendlandC2,
+    ];
 
     #[test]
     fn every_column_has_unit_mass() {
@@ -180,17 +229,19 @@ mod tests {
     }
 
     #[test]
-    fn the_closed_column_is_the_integral_of_the_spline() {
-        for b in [0.0, 0.1, 0.3, 0.499, 0.5, 0.7, 0.95] {
-            let n = 200_000;
-            let z = |i: usize| (i as f64 + 0.5) / n as f64;
-            let w = |q: f64| match q {
-                q if q < 0.5 => 1.0 - 6.0 * q * q + 6.0 * q.powi(3),
-                q if q < 1.0 => 2.0 * (1.0 - q).powi(3),
-                _ => 0.0,
-            };
-            let sum: f64 = (0..n).map(|i| 16.0 / PI * w((b * b + z(i).powi(2)).sqrt()) / n as f64).sum();
-            assert!((sum - Kernel::CubicSpline.column(b)).abs() < 1e-8, "{b}");
+    fn the_column_is_the_integral_of_the_density() {
+        for kernel in ALL {
+            if kernel.density(0.0).is_none() {
+                continue;
+            }
+            for b in [0.0, 0.1, 0.3, 0.499, 0.5, 0.7, 0.95] {
+                // The midpoint rule over the chord; the sphere's is constant.
+                let (n, half) = (100_000, (1.0f64 - b * b).sqrt());
+                let z = |i: usize| half * (i as f64 + 0.5) / n as f64;
+                let at = |i: usize| kernel.density((b * b + z(i).powi(2)).sqrt()).unwrap();
+                let sum: f64 = (0..n).map(|i| 2.0 * half * at(i) / n as f64).sum();
+                assert!((sum - kernel.column(b)).abs() < 1e-8, "{kernel:?} {b}");
+            }
         }
     }
 

@@ -5,12 +5,17 @@
 //! kernels, grids that show through, edges that leak. So every projector here conserves mass at any ratio of radius to
 //! pixel, gives the same bits at any number of threads, and is checked against [`project_reference`].
 //!
-//! * [`project`], [`project_slabs`]: surface density by [`Method`]: mesh assignment, a uniform sphere, SPH kernels;
-//!   slabs along three axes in the layout of the CAMELS Multifield Dataset.
-//! * [`assign_2d`], [`assign_3d`]: NGP, CIC, TSC, PCS on periodic grids, node- or cell-centred.
+//! * [`project`], [`project_slabs`], [`project_cube`]: surface density and density by [`Method`]: mesh assignment, uniform spheres, SPH
+//!   kernels by their own column integrals; slabs along three axes in the layout of the CAMELS Multifield Dataset.
+//! * [`assign_2d`], [`assign_3d`], [`interpolate_3d`]: NGP, CIC, TSC, PCS on periodic grids, node- or cell-centred, and back.
 //! * [`smoothing_lengths`]: the distance to the 32nd neighbour.
-//! * [`project_snapshot`]: a species of a snapshot, in whatever units it came, of a box or a region.
-//! * [`Dihedral`], [`shift`]: the exact symmetries of maps.
+//! * [`project_snapshot`]: a species of a snapshot, in whatever units it came, of a box or a region, turned by a [`Rotation`].
+//! * [`fields`]: temperature, neutral hydrogen, the 21 cm line, magnetic fields, all thirteen fields of the CAMELS maps.
+//! * [`select_subhalos`], [`orient`]: galaxies centred, unwrapped, seen face-on or edge-on.
+//! * [`Augmentation`], [`Recipe`], [`Dihedral`], [`Octahedral`]: random changes and exact symmetries of maps and cubes.
+//! * [`particle_cloud`], [`subsample`], [`CloudScaling`]: clouds of points in three and six dimensions.
+//! * [`telescope`]: beams, noise, aperture synthesis, sky models.
+//! * [`project_legacy`]: the numbers of other programs, their faults included.
 //!
 //! Lengths are comoving Mpc/h, masses Msun/h, surface densities (Msun/h) / (Mpc/h)^2. Images are `[y, x]`; the line of
 //! sight [`Axis`] and the image's x and y axes are in cyclic order.
@@ -40,20 +45,46 @@
 
 mod assign;
 mod augment;
+mod cloud;
+mod cube;
 mod error;
+pub mod fields;
+mod galaxy;
 mod image;
+mod interpolate;
 mod kernel;
+mod legacy;
+mod normalise;
+mod octahedral;
+mod octant;
+mod recipe;
 mod reference;
 mod region;
+mod rotation;
 mod slabs;
 mod smoothing;
+mod strips;
+mod subsample;
+pub mod telescope;
 
 pub use assign::{Centring, Scheme, assign_2d, assign_3d};
 pub use augment::{Dihedral, shift};
+pub use cloud::{CloudAugmentation, PointFeature, particle_cloud, rotate_cloud, translate_cloud, turn_box};
+pub use cube::{Volume, project_cube};
 pub use error::{Error, Result};
+pub use galaxy::{
+    Aspect, Principal, Selection, half_mass_radius, orient, select_subhalos, skais_views, unwrap_positions,
+};
 pub use image::{Masses, Method};
+pub use interpolate::{interpolate_2d, interpolate_3d};
 pub use kernel::Kernel;
+pub use legacy::{Legacy, project_legacy};
+pub use normalise::{CloudScaling, Stretch};
+pub use octahedral::{Octahedral, shift_cube};
+pub use recipe::{Augmentation, Recipe, crop, rotate};
 pub use reference::{Sampling, project_reference};
 pub use region::{Particles, ProjectOptions, Region, particles, project_snapshot};
+pub use rotation::Rotation;
 pub use slabs::{Axis, Projection, project, project_slabs};
 pub use smoothing::{neighbour_distances, smoothing_lengths};
+pub use subsample::{Subsample, subsample, take_points};

@@ -1,9 +1,11 @@
 //! Projecting the particles of a snapshot: units, regions, radii.
 
-use halocast_core::{Map, ParticleSet, Snapshot, Species, Unit};
+use halocast_core::{Map, ParticleSet, PeriodicBox, Snapshot, Species, Unit};
 use serde::{Deserialize, Serialize};
 
-use crate::{Axis, Error, Masses, Method, Projection, Result, project, smoothing_lengths};
+use crate::{
+    Axis, Error, Masses, Method, Projection, Result, Rotation, project, smoothing_lengths, unwrap_positions,
+};
 
 /// The part of a snapshot that is projected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,7 +25,7 @@ pub enum Region {
     },
 }
 
-/// How [`project_snapshot`] projects.
+/// How [`project_snapshot`] and [`project_field`](crate::fields::project_field) project.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProjectOptions {
     /// Pixels along each side.
@@ -36,12 +38,26 @@ pub struct ProjectOptions {
     pub region: Region,
     /// The neighbour whose distance is the radius of particles that have no density.
     pub neighbours: usize,
+    /// A rotation of the particles about the region's centre, after which the region is cut out along the axes; a turned box
+    /// is open.
+    pub rotation: Option<Rotation>,
+    /// The part of the region along the line of sight that is projected: from and to, in Mpc/h, from its near face. A
+    /// particle belongs to it with its whole kernel.
+    pub slab: Option<[f64; 2]>,
 }
 
 impl Default for ProjectOptions {
     /// 256 pixels along z, uniform spheres to the 32nd neighbour, the whole box: as the CAMELS maps.
     fn default() -> Self {
-        Self { grid: 256, axis: Axis::Z, method: Method::Sphere, region: Region::Box, neighbours: 32 }
+        Self {
+            grid: 256,
+            axis: Axis::Z,
+            method: Method::Sphere,
+            region: Region::Box,
+            neighbours: 32,
+            rotation: None,
+            slab: None,
+        }
     }
 }
 
@@ -130,43 +146,96 @@ pub fn particles(snapshot: &Snapshot, species: Species) -> Result<Particles> {
 /// # Errors
 /// As [`particles`], [`project`] and [`smoothing_lengths`]; [`Error::Value`] for a region without extent.
 pub fn project_snapshot(snapshot: &Snapshot, species: Species, options: &ProjectOptions) -> Result<Map> {
-    let Particles { mut positions, masses, radii } = particles(snapshot, species)?;
-    let (a, h) = (snapshot.header.time, snapshot.header.cosmology.h);
-    let box_side = snapshot.periodic_box()?.side() * Unit::kpc_h().factor_to(&Unit::mpc_h(), a, h);
-    let periodic = options.region == Region::Box;
-    let (origin, side) = match options.region {
-        Region::Box => ([0.0; 3], box_side),
-        Region::Bounding => bounding_cube(&positions)?,
-        Region::Cube { centre, side } => (centre.map(|c| c - 0.5 * side), side),
-    };
-    let radii = match radii {
-        None if options.method.needs_radii() => {
-            // A part of a box has no neighbours beyond its own particles.
-            let wrap = (options.region != Region::Bounding).then_some(box_side);
-            Some(smoothing_lengths(&positions, options.neighbours, wrap)?)
-        }
-        radii => radii,
-    };
-    if let Region::Cube { centre, .. } = options.region {
-        for position in &mut positions {
-            for (x, c) in position.iter_mut().zip(centre) {
-                *x -= box_side * ((*x - c) / box_side).round();
-            }
-        }
-    }
-    let projection =
-        Projection { axis: options.axis, shape: [options.grid; 2], origin, sides: [side; 3], periodic };
+    let Particles { positions, masses, radii } = particles(snapshot, species)?;
+    let mut layer = Layer { positions, radii, amounts: vec![masses] };
+    let projection = place(snapshot, std::slice::from_mut(&mut layer), options)?;
     let field = match species {
         Species::Gas => "Mgas",
         Species::DarkMatter => "Mcdm",
         Species::Stars => "Mstar",
         _ => "M",
     };
-    project(field, &positions, Masses::Each(&masses), radii.as_deref(), &projection, options.method)
+    let masses = Masses::Each(&layer.amounts[0]);
+    project(field, &layer.positions, masses, layer.radii.as_deref(), &projection, options.method)
+}
+
+/// Particles of one species, and what of them is projected: one or several amounts of each.
+#[derive(Clone)]
+pub(crate) struct Layer {
+    /// Mpc/h.
+    pub(crate) positions: Vec<[f64; 3]>,
+    /// Mpc/h.
+    pub(crate) radii: Option<Vec<f64>>,
+    pub(crate) amounts: Vec<Vec<f64>>,
+}
+
+impl Layer {
+    /// Keeps the particles for which `keep` is true.
+    pub(crate) fn retain(&mut self, keep: &[bool]) {
+        fn only<T: Copy>(values: &mut Vec<T>, keep: &[bool]) {
+            let mut kept = keep.iter();
+            values.retain(|_| kept.next().copied().unwrap_or(false));
+        }
+        only(&mut self.positions, keep);
+        self.radii.iter_mut().chain(self.amounts.iter_mut()).for_each(|values| only(values, keep));
+    }
+}
+
+/// Puts particles before the camera: radii where the method needs them and none are known, the region, unwrapped and turned,
+/// and the slab. All layers share one region.
+pub(crate) fn place(
+    snapshot: &Snapshot,
+    layers: &mut [Layer],
+    options: &ProjectOptions,
+) -> Result<Projection> {
+    let operation = "projection";
+    let (a, h) = (snapshot.header.time, snapshot.header.cosmology.h);
+    let cube =
+        PeriodicBox::new(snapshot.periodic_box()?.side() * Unit::kpc_h().factor_to(&Unit::mpc_h(), a, h))?;
+    let periodic = options.region == Region::Box && options.rotation.is_none();
+    for layer in layers.iter_mut() {
+        if layer.radii.is_none() && options.method.needs_radii() && !layer.positions.is_empty() {
+            // A part of a box has no neighbours beyond its own particles.
+            let wrap = (options.region != Region::Bounding).then_some(cube.side());
+            layer.radii = Some(smoothing_lengths(&layer.positions, options.neighbours, wrap)?);
+        }
+        if layer.positions.is_empty() {
+            layer.radii = Some(Vec::new());
+        }
+    }
+    let (origin, side) = match options.region {
+        Region::Box => ([0.0; 3], cube.side()),
+        Region::Bounding => bounding_cube(layers.iter().flat_map(|layer| &layer.positions))?,
+        Region::Cube { centre, side } => (centre.map(|c| c - 0.5 * side), side),
+    };
+    let centre = origin.map(|o| o + 0.5 * side);
+    if let Region::Cube { .. } = options.region {
+        layers.iter_mut().for_each(|layer| unwrap_positions(&mut layer.positions, centre, cube));
+    }
+    if let Some(rotation) = options.rotation {
+        layers.iter_mut().for_each(|layer| rotation.apply_about(&mut layer.positions, centre));
+    }
+    if let Some([from, to]) = options.slab {
+        if !(0.0 <= from && from < to && to <= side * (1.0 + 1e-12)) {
+            let (what, got) = ("the slab".into(), format!("{from} to {to} of {side} Mpc/h"));
+            return Err(Error::Value { operation, what, expected: "a part of the region", got });
+        }
+        let depth = options.axis.depth();
+        for layer in layers.iter_mut() {
+            let inside = |p: &[f64; 3]| {
+                let z = p[depth] - origin[depth];
+                let z = if periodic { cube.wrap(z) } else { z };
+                (from..to).contains(&z)
+            };
+            let keep: Vec<bool> = layer.positions.iter().map(inside).collect();
+            layer.retain(&keep);
+        }
+    }
+    Ok(Projection { axis: options.axis, shape: [options.grid; 2], origin, sides: [side; 3], periodic })
 }
 
 /// Corner and side of the smallest cube that holds all positions; a little larger, so that none lies on its upper faces.
-fn bounding_cube(positions: &[[f64; 3]]) -> Result<([f64; 3], f64)> {
+fn bounding_cube<'a>(positions: impl Iterator<Item = &'a [f64; 3]>) -> Result<([f64; 3], f64)> {
     let (mut low, mut high) = ([f64::INFINITY; 3], [f64::NEG_INFINITY; 3]);
     for p in positions {
         for a in 0..3 {
@@ -222,7 +291,8 @@ mod tests {
             Region::Cube { centre: [0.0, 9.0, 3.0], side: 10.0 },
         ] {
             for axis in Axis::ALL {
-                let options = ProjectOptions { grid: 32, axis, method: Method::Ngp, region, neighbours: 32 };
+                let options =
+                    ProjectOptions { grid: 32, axis, method: Method::Ngp, region, ..Default::default() };
                 let map = project_snapshot(&snapshot, Species::Gas, &options).unwrap();
                 assert!((mass(&map) / 200e10 - 1.0).abs() < 1e-6, "{region:?} {}", mass(&map));
                 assert_eq!(map.periodic, region == Region::Box);
@@ -244,6 +314,45 @@ mod tests {
                 let a = whole.values[[(y + 10) % 20, (x + 10) % 20]];
                 assert!((corner.values[[y, x]] / a - 1.0).abs() < 1e-5);
             }
+        }
+    }
+
+    #[test]
+    fn a_turned_cube_holds_the_mass_of_its_sphere() {
+        let snapshot = snapshot(4000);
+        let total = |rotation| {
+            let region = Region::Cube { centre: [9.0, 1.0, 5.0], side: 8.0 };
+            let options =
+                ProjectOptions { grid: 64, method: Method::Ngp, region, rotation, ..Default::default() };
+            let map = project_snapshot(&snapshot, Species::Gas, &options).unwrap();
+            // Within the inscribed circle, over the whole depth: the same particles only for turns about z.
+            let pixels = map
+                .values
+                .indexed_iter()
+                .filter(|((y, x), _)| (*y as f64 - 31.5).hypot(*x as f64 - 31.5) < 30.0);
+            pixels.map(|(_, v)| f64::from(*v)).sum::<f64>() * map.pixel_area()
+        };
+        let (straight, about_z) = (total(None), total(Some(Rotation::euler(0.0, 0.0, 90.0))));
+        assert!((straight / about_z - 1.0).abs() < 1e-6);
+        assert!(total(Some(Rotation::euler(40.0, 0.0, 0.0))) != straight);
+    }
+
+    #[test]
+    fn slabs_of_a_region_sum_to_it() {
+        let snapshot = snapshot(500);
+        for region in [Region::Box, Region::Cube { centre: [5.0, 0.0, 5.0], side: 6.0 }] {
+            let map = |slab| {
+                let options = ProjectOptions { grid: 16, region, slab, axis: Axis::Y, ..Default::default() };
+                project_snapshot(&snapshot, Species::Gas, &options)
+            };
+            let (a, b, whole) = (
+                map(Some([0.0, 2.5])).unwrap(),
+                map(Some([2.5, if region == Region::Box { 10.0 } else { 6.0 }])).unwrap(),
+                map(None).unwrap(),
+            );
+            assert!((mass(&a) + mass(&b)) / mass(&whole) - 1.0 < 1e-5);
+            assert!(mass(&a) > 0.0 && mass(&b) > mass(&a));
+            assert!(map(Some([3.0, 2.0])).unwrap_err().to_string().contains("slab"));
         }
     }
 

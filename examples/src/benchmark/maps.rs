@@ -3,8 +3,8 @@
 use halocast::core::fft::RealFft;
 use halocast::core::{Map, Rng};
 use halocast::maps::{
-    Axis, Centring, Dihedral, Masses, Method, Projection, Scheme, assign_2d, assign_3d, project, shift,
-    smoothing_lengths,
+    Axis, Centring, Dihedral, Masses, Method, Projection, Scheme, assign_2d, assign_3d, project, rotate,
+    shift, smoothing_lengths,
 };
 use halocast::stats::{
     MinkowskiConvention, PowerConvention, cross_spectrum, cross_spectrum_3d, minkowski_functionals,
@@ -151,6 +151,10 @@ fn augment() -> Vec<Job> {
         job("augment_64x256_dihedral_roll", "the same, and a periodic shift", |map, rng| {
             let by = [rng.below(256) as i64, rng.below(256) as i64];
             shift(&Dihedral::random(rng).apply(map), by)
+        }),
+        job("rotate_any_64x256_bilinear_wrap", "a turn of 64 maps by any angle", |map, rng| {
+            // The angle is finite.
+            rotate(map, 360.0 * rng.uniform()).unwrap_or_else(|_| map.clone())
         }),
         Job::new(GROUP, "rfft2_64x256", "real Fourier transforms of 64 maps", |seed| {
             let maps = inputs::maps(64, 256, seed);

@@ -50,7 +50,7 @@ fn done<T>(result: T) -> Result<()> {
 }
 
 /// Jobs of the peers' scripts that the libraries cannot do yet.
-const NOT_YET: [(&str, &str); 21] = [
+const NOT_YET: [(&str, &str); 20] = [
     ("b3_radial", "radprof2d_200x256_64b"),
     ("b3_radial", "radprof3d_1e6_64logbins"),
     ("b4_sph", "kdtree_build_1e6_3d"),
@@ -68,7 +68,6 @@ const NOT_YET: [(&str, &str); 21] = [
     ("b7_io", "npy_46batches64_256_log10_norm"),
     ("b7_io", "npy_stats_3000x256_log10_minmax"),
     ("b7_io", "npy_full_read_750MB"),
-    ("b8_augment", "rotate_any_64x256_bilinear_wrap"),
     ("dim", "dim_b8_fwd"),
     ("dim", "dim_b4_train"),
     ("adapointr", "adapointr_b4_train"),
