@@ -495,5 +495,18 @@ fn absurd_galaxies_are_refused_by_name() {
         GalaxyConfig { gas: 0, stars: 0, cold_gas_mass: 0.0, hot_gas_mass: 0.0, stellar_mass: 0.0, ..good };
     let snapshot = Galaxy::sample(&bare).unwrap().snapshot().unwrap();
     assert_eq!(snapshot.header.promised, [0, 8000, 0, 0, 0, 0]);
+    // Galaxies without a disc, a bulge, a corona or cold gas.
+    for config in [
+        GalaxyConfig { bulge_fraction: 1.0, ..good },
+        GalaxyConfig { bulge_fraction: 0.0, substructure: 0.0, ..good },
+        GalaxyConfig { hot_gas_mass: 0.0, ..good },
+        GalaxyConfig { cold_gas_mass: 0.0, cloud_fraction: 1.0, ..good },
+    ] {
+        let snapshot = Galaxy::sample(&config).unwrap().snapshot().unwrap();
+        let finite = |set: &halocast_core::ParticleSet| {
+            set.fields().all(|(_, field)| field.values.to_f64().iter().all(|v| v.is_finite()))
+        };
+        assert!(snapshot.sets.values().all(finite), "{config:?}");
+    }
     assert!(Population { halo_mass: [1e13, 1e12], ..Default::default() }.galaxy(0).is_err());
 }
