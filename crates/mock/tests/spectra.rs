@@ -82,7 +82,7 @@ fn lines_lie_where_the_redshift_puts_them_with_their_fluxes() {
         for (name, wavelength) in [("[OII]3730", 3729.88), ("Hbeta", 4862.68), ("[OIII]5008", 5008.24)] {
             let at = wavelength * (1.0 + z);
             let width = 5.0 * at * 80.0f64.hypot(64.0) / 299_792.458;
-            if at < 3850.0 || at > 9100.0 {
+            if !(3850.0..=9100.0).contains(&at) {
                 continue;
             }
             let pixels: Vec<(f64, f64, f64)> = (0..3839)
