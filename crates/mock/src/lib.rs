@@ -12,6 +12,14 @@
 //! 4. [`GasModel`]: gas that feels a filtered potential and lies on a temperature-density relation.
 //! 5. [`Universe`]: all of this from one [`UniverseConfig`], to a [`Snapshot`](halocast_core::Snapshot).
 //!
+//! Beside the box there are single objects, which need no simulation:
+//!
+//! * [`Galaxy`]: a halo in equilibrium, filled with dark matter, a gas disc and corona, stars, elements and a magnetic field;
+//!   [`Population`] draws many, with the scatter of real ones, and [`assemble`] makes a snapshot and a catalogue of them.
+//! * [`SpectralLibrary`]: spectra of galaxies with stars, lines, dust, redshift and noise.
+//! * [`DustConfig`]: lognormal maps of interstellar dust with filaments.
+//! * [`LineConfig`]: intensity cubes in which two lines are confused.
+//!
 //! The large scales can be trusted to the accuracy that `tests/` checks. With 64^3 particles in 256 Mpc/h and the default
 //! ten steps, over four phase pairs of fixed amplitude, the power spectrum today is 0.98 of linear theory at k = 0.02 to
 //! 0.07 h/Mpc, and the largest modes grow by 0.99 of the linear growth factor from a = 0.1.
@@ -42,16 +50,24 @@
 //!
 //! None: everything here is always there.
 
+mod dust;
 mod error;
+mod galaxy;
 mod gas;
 mod gravity;
 mod initial;
+mod lines;
 mod power;
+mod spectra;
 mod universe;
 
+pub use dust::DustConfig;
 pub use error::{Error, Result};
+pub use galaxy::{Galaxy, GalaxyConfig, Population, RadialProfile, assemble};
 pub use gas::GasModel;
 pub use gravity::Mesh;
 pub use initial::{FieldOptions, InitialConditions, Particles};
+pub use lines::{LineConfig, LineCubes, Schechter};
 pub use power::{LinearPower, Transfer};
+pub use spectra::{LogGrid, SpectralLibrary, Spectrum, SpectrumConfig, SpectrumPopulation, calzetti};
 pub use universe::{Universe, UniverseConfig};
