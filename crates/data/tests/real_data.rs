@@ -311,7 +311,7 @@ fn everything_is_described() {
     let Some(root) = data("README.md").and_then(|p| p.parent().map(PathBuf::from)) else { return };
     for (name, part) in [
         ("tng50-4_subbox0", "snapshot"),
-        ("tng100-2_groups", "6 known files"),
+        ("tng100-2_groups", "Group: 12 stored, 848588 promised"),
         ("tng_tutorial/data.hdf5", "HDF5"),
         ("camels_params", "1000 simulations"),
         ("lensing_maps", "[512, 512] of -32 bits"),

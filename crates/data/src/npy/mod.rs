@@ -5,6 +5,7 @@
 
 mod element;
 mod header;
+mod map;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -19,6 +20,7 @@ use element::to_f64;
 pub use element::{NpyElement, NpyType};
 use header::parse_header;
 pub(crate) use header::write_header;
+pub use map::{MappedNumber, NpyMap};
 
 use crate::{Error, Result};
 
@@ -52,6 +54,7 @@ pub struct NpyFile {
     fortran: bool,
     shape: Vec<usize>,
     offset: u64,
+    length: u64,
 }
 
 impl NpyFile {
@@ -113,7 +116,7 @@ impl NpyFile {
                 return Err(truncated(&format!("an array {shape:?} of {dtype}"), bytes.unwrap_or(u64::MAX)));
             }
         }
-        Ok(Self { path: path.to_path_buf(), file, dtype, fortran, shape, offset })
+        Ok(Self { path: path.to_path_buf(), file, dtype, fortran, shape, offset, length })
     }
 
     /// The path it was opened with.
@@ -160,8 +163,39 @@ impl NpyFile {
             return Err(Error::invalid(&self.path, "item", "an array in C order", got));
         }
         let count: usize = self.item_shape().iter().product();
+        if self.is_native_f32() {
+            let mut values = vec![0f32; count];
+            self.item_into(i, &mut values)?;
+            return self.shaped(self.item_shape(), values);
+        }
         let values = self.numbers(i * count, count, |bytes, dtype| to_f64(bytes, dtype) as f32)?;
         self.shaped(self.item_shape(), values)
+    }
+
+    /// Whether the numbers are f32 in the byte order of this machine, in C order: then they are read without conversion.
+    fn is_native_f32(&self) -> bool {
+        (self.dtype.kind, self.dtype.size) == (Kind::Float, 4)
+            && self.dtype.big_endian == cfg!(target_endian = "big")
+            && (!self.fortran || self.shape.len() < 2)
+    }
+
+    /// Item `i` along the first axis into memory of the caller, as f32.
+    ///
+    /// # Errors
+    /// As [`NpyFile::item`]; [`Error::Invalid`] when `out` has another length than an item.
+    pub fn item_into(&self, i: usize, out: &mut [f32]) -> Result<()> {
+        let count: usize = self.item_shape().iter().product();
+        if out.len() != count {
+            let got = out.len().to_string();
+            return Err(Error::invalid(&self.path, "room for an item", count.to_string(), got));
+        }
+        if i < self.len() && self.is_native_f32() {
+            let at = self.offset + (i * count * 4) as u64;
+            return read_at(&self.file, bytemuck::cast_slice_mut(out), at).map_err(Error::read(&self.path));
+        }
+        let values = self.item(i)?;
+        out.iter_mut().zip(values.iter()).for_each(|(o, v)| *o = *v);
+        Ok(())
     }
 
     /// The whole array in its own type.
@@ -186,6 +220,12 @@ impl NpyFile {
     /// # Errors
     /// [`Error::Read`].
     pub fn read_f32(&self) -> Result<ArrayD<f32>> {
+        if self.is_native_f32() {
+            let mut values = vec![0f32; self.shape.iter().product()];
+            read_at(&self.file, bytemuck::cast_slice_mut(&mut values), self.offset)
+                .map_err(Error::read(&self.path))?;
+            return self.shaped(&self.shape, values);
+        }
         if (self.dtype.kind, self.dtype.size) == (Kind::Float, 4) {
             return self.read();
         }
@@ -230,6 +270,74 @@ impl NpyFile {
         }
         Ok(values)
     }
+}
+
+/// Type, order, shape and the place of the numbers of an array in memory; errors call it by `path`.
+fn header_of(path: &Path, bytes: &[u8]) -> Result<(NpyType, bool, Vec<usize>, usize)> {
+    let truncated = |field: String, expected: usize| Error::Truncated {
+        path: path.to_path_buf(),
+        field,
+        expected: expected as u64,
+        got: bytes.len() as u64,
+    };
+    if !bytes.starts_with(b"\x93NUMPY") {
+        return Err(Error::invalid(path, "start of the array", "an npy array", "other bytes"));
+    }
+    let (at, length) = match bytes {
+        [_, _, _, _, _, _, 1, _, a, b, ..] => (10, usize::from(u16::from_le_bytes([*a, *b]))),
+        [_, _, _, _, _, _, 2 | 3, _, a, b, c, d, ..] => {
+            (12, u32::from_le_bytes([*a, *b, *c, *d]).try_into().unwrap_or(usize::MAX))
+        }
+        _ => return Err(truncated("the header".into(), 12)),
+    };
+    let end = at + length.min(usize::MAX - 12);
+    let header = bytes.get(at..end).ok_or_else(|| truncated("the header".into(), end))?;
+    let (dtype, fortran, shape) =
+        parse_header(&String::from_utf8_lossy(header)).map_err(|(field, expected, got)| {
+            Error::invalid(path, format!("npy header, {field}"), expected, got)
+        })?;
+    let needed = shape.iter().try_fold(dtype.size, |n, &d| n.checked_mul(d)).and_then(|n| n.checked_add(end));
+    match needed {
+        Some(needed) if needed <= bytes.len() => Ok((dtype, fortran, shape, end)),
+        needed => Err(truncated(format!("an array {shape:?} of {dtype}"), needed.unwrap_or(usize::MAX))),
+    }
+}
+
+/// Type and shape of an array in memory.
+pub(crate) fn inspect_npy(path: &Path, bytes: &[u8]) -> Result<(NpyType, Vec<usize>)> {
+    header_of(path, bytes).map(|(dtype, _, shape, _)| (dtype, shape))
+}
+
+/// An array in memory, in its own type.
+pub(crate) fn decode_npy<T: NpyElement>(path: &Path, bytes: &[u8]) -> Result<ArrayD<T>> {
+    let (dtype, ..) = header_of(path, bytes)?;
+    if (T::KIND, T::SIZE) != (dtype.kind, dtype.size) {
+        let expected = NpyType { kind: T::KIND, size: T::SIZE, big_endian: false };
+        return Err(Error::invalid(path, "number type", expected.to_string(), dtype.to_string()));
+    }
+    decode_with(path, bytes, |b, _| T::from_stored(b))
+}
+
+/// An array in memory, of any number type, as f64.
+pub(crate) fn decode_npy_f64(path: &Path, bytes: &[u8]) -> Result<ArrayD<f64>> {
+    decode_with(path, bytes, to_f64)
+}
+
+fn decode_with<T>(path: &Path, bytes: &[u8], decode: impl Fn(&[u8], NpyType) -> T) -> Result<ArrayD<T>> {
+    let (dtype, fortran, shape, at) = header_of(path, bytes)?;
+    let count: usize = shape.iter().product();
+    let mut number = [0; 8];
+    let one = |stored: &[u8]| {
+        let number = &mut number[..dtype.size];
+        number.copy_from_slice(stored);
+        if dtype.big_endian {
+            number.reverse();
+        }
+        decode(number, dtype)
+    };
+    let values: Vec<T> = bytes[at..at + count * dtype.size].chunks_exact(dtype.size).map(one).collect();
+    ArrayD::from_shape_vec(IxDyn(&shape).set_f(fortran), values)
+        .map_err(|_| Error::invalid(path, "shape", "one that fits into memory", format!("{shape:?}")))
 }
 
 /// Reads a whole array whose numbers are of type `T`, in either byte order and either memory order.
