@@ -78,9 +78,11 @@ mod fits_table;
 mod gadget;
 mod hdf5;
 mod loader;
+mod logarithm;
 mod manifest;
 mod npy;
 mod npz;
+mod per_image;
 mod quijote;
 mod sdss;
 mod skais;
@@ -119,6 +121,7 @@ pub use npy::{
     MappedNumber, NpyElement, NpyFile, NpyMap, NpyType, read_npy, read_npy_f32, read_npy_f64, write_npy,
 };
 pub use npz::NpzFile;
+pub use per_image::PerImageMinMax;
 pub use quijote::{FofOptions, QuijoteHalos, read_cosmologies, read_fof, read_fof_ids, read_quijote_halos};
 pub use sdss::{Spectrum, SpectrumSet, read_sdss_set, read_sdss_spectrum};
 pub use skais::{SkaisFile, SkaisImage, write_skais};
@@ -129,5 +132,5 @@ pub use tng::{
     ReadOptions, Simulation, SnapshotDescription, SnapshotReader, SpeciesDescription, TableDescription,
     WriteOptions, describe_groups, describe_snapshot, read_groups, read_snapshot, write_snapshot,
 };
-pub use transform::{PerImageMinMax, Step, Transform};
+pub use transform::{Step, Transform};
 pub use units::ToUnit;

@@ -3,6 +3,8 @@
 use halocast_core::{Error, Map, Result, Unit};
 use serde::{Deserialize, Serialize};
 
+use crate::logarithm::log10;
+
 /// A transform of a value x to the value y that a model sees.
 ///
 /// ```
@@ -275,87 +277,6 @@ impl Step {
 /// Values that are transformed at a time.
 const BLOCK: usize = 512;
 
-/// The decimal logarithm of a positive normal number, to about 1 ulp and with the same bits on every platform; an infinite
-/// number and NaN stay as they are. Without branches: loops of it become vector instructions.
-///
-/// x = m 2^e with m in [sqrt(1/2), sqrt(2)), and ln m = 2 atanh(s), s = (m - 1)/(m + 1), by its series: s^2 < 0.0295.
-#[inline(always)]
-fn log10(x: f64) -> f64 {
-    const HALF_ROOT: u64 = 0x3FE6_A09E_667F_3BCD;
-    const ONE: u64 = 1023 << 52;
-    // 2^52 in the exponent: the low bits then count ones.
-    const COUNT: u64 = 0x4330_0000_0000_0000;
-    let bits = x.to_bits();
-    let exponent = bits.wrapping_sub(HALF_ROOT).wrapping_add(ONE) >> 52;
-    let e = f64::from_bits(exponent | COUNT) - (4_503_599_627_370_496.0 + 1023.0);
-    let m = f64::from_bits(bits.wrapping_sub(exponent << 52).wrapping_add(ONE));
-    let s = (m - 1.0) / (m + 1.0);
-    let z = s * s;
-    let mut p = 1.0 / 23.0;
-    p = p * z + 1.0 / 21.0;
-    p = p * z + 1.0 / 19.0;
-    p = p * z + 1.0 / 17.0;
-    p = p * z + 1.0 / 15.0;
-    p = p * z + 1.0 / 13.0;
-    p = p * z + 1.0 / 11.0;
-    p = p * z + 1.0 / 9.0;
-    p = p * z + 1.0 / 7.0;
-    p = p * z + 1.0 / 5.0;
-    p = p * z + 1.0 / 3.0;
-    let ln_m = 2.0 * (s + s * z * p);
-    let value = e * std::f64::consts::LOG10_2 + ln_m * std::f64::consts::LOG10_E;
-    // Below the normal numbers, zero and negative ones: what the definition says.
-    let value = if x > 0.0 { value } else { f64::NAN };
-    let value = if x == 0.0 { f64::NEG_INFINITY } else { value };
-    if x == f64::INFINITY { x } else { value }
-}
-
-/// Scaling each image by its own smallest and largest value, to -1 and 1, with the constants that undo it.
-///
-/// Amplitudes are lost to the model: they are only in the constants. Where they matter, scale all by one
-/// [`Transform::MinMax`].
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct PerImageMinMax {
-    /// Smallest and largest value of each image.
-    pub ranges: Vec<[f64; 2]>,
-}
-
-impl PerImageMinMax {
-    /// The constants of maps, in their order.
-    ///
-    /// # Errors
-    /// [`Error::Value`] naming the first map that has one value everywhere, or a pixel that is not finite.
-    pub fn fit<'a>(maps: impl IntoIterator<Item = &'a Map>) -> Result<Self> {
-        let mut ranges = Vec::new();
-        for (i, map) in maps.into_iter().enumerate() {
-            match Transform::fit(&[Step::MinMax], [map]) {
-                Ok(Transform::MinMax { min, max }) => ranges.push([min, max]),
-                Ok(_) => {}
-                Err(Error::Value { operation, what, expected, got }) => {
-                    let what = format!("{what} of map {i}");
-                    return Err(Error::Value { operation, what, expected, got });
-                }
-                Err(other) => return Err(other),
-            }
-        }
-        Ok(Self { ranges })
-    }
-
-    /// The transform of image `i`.
-    ///
-    /// # Errors
-    /// [`Error::Value`] when there is no such image.
-    pub fn of(&self, i: usize) -> Result<Transform> {
-        let range = self.ranges.get(i).ok_or_else(|| Error::Value {
-            operation: "transform of an image",
-            what: "its number".into(),
-            expected: format!("below {}", self.ranges.len()),
-            got: i.to_string(),
-        })?;
-        Ok(Transform::MinMax { min: range[0], max: range[1] })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use halocast_core::Rng;
@@ -409,21 +330,6 @@ mod tests {
     }
 
     #[test]
-    fn the_logarithm_is_exact_to_its_last_digits() {
-        let mut rng = Rng::new(5);
-        for _ in 0..20_000 {
-            let x = 10f64.powf(-300.0 + 600.0 * rng.uniform()) * (1.0 + rng.uniform());
-            let (got, expected) = (log10(x), x.log10());
-            assert!((got - expected).abs() <= 4e-16 * (1.0 + expected.abs()), "{x}: {got} {expected}");
-        }
-        for power in -30..30 {
-            assert!((log10(10f64.powi(power)) - f64::from(power)).abs() < 1e-14);
-        }
-        assert!(log10(f64::NAN).is_nan() && log10(-1.0).is_nan());
-        assert_eq!((log10(1.0), log10(f64::INFINITY), log10(0.0)), (0.0, f64::INFINITY, f64::NEG_INFINITY));
-    }
-
-    #[test]
     fn slices_are_transformed_as_single_values_are() {
         let mut values: Vec<f32> = map().values.iter().copied().chain([0.0, -1.0, f32::MAX, 1e-40]).collect();
         values.push(f32::NAN);
@@ -442,25 +348,6 @@ mod tests {
                 assert!(alone.to_bits() == y.to_bits() || (alone.is_nan() && y.is_nan()), "{x}: {alone} {y}");
             }
         }
-    }
-
-    #[test]
-    fn each_image_has_its_own_range() {
-        let maps = [map(), map().map_values(|v| 5.0 * v)];
-        let scaling = PerImageMinMax::fit(&maps).unwrap();
-        let json = serde_json::to_string(&scaling).unwrap();
-        assert_eq!(serde_json::from_str::<PerImageMinMax>(&json).unwrap(), scaling);
-        for (i, map) in maps.iter().enumerate() {
-            let scaled = scaling.of(i).unwrap().forward_map(map);
-            let extreme = |f: fn(f32, f32) -> f32| scaled.values.iter().copied().fold(0.0, f);
-            assert_eq!((extreme(f32::min), extreme(f32::max)), (-1.0, 1.0));
-            let back = scaling.of(i).unwrap().inverse_map(&scaled, map.unit.clone());
-            let largest = map.values.fold(0f32, |m, v| m.max(*v));
-            assert!(back.values.iter().zip(&map.values).all(|(a, b)| (a - b).abs() < 1e-6 * largest));
-        }
-        assert!(scaling.of(2).is_err());
-        let flat = Map::square("x", Array2::ones((2, 2)), 1.0);
-        assert!(PerImageMinMax::fit([&maps[0], &flat]).unwrap_err().to_string().contains("map 1"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod groups;
 mod header;
 mod offsets;
 mod read;
+mod rows;
 mod simulation;
 mod snapshot;
 mod trees;

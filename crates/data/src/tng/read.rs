@@ -5,21 +5,17 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use halocast_core::{FieldValues, Header, ParticleSet, Snapshot, Species, Unit};
-use ndarray::Axis;
 use rayon::prelude::*;
 
 use super::offsets::Members;
+use super::rows::{BLOCK, Rows, Wanted, keep, read_these, thin};
 use super::snapshot::{Precision, ReadOptions, Survey, group_name};
 use super::units;
-use crate::hdf5::{Hdf5Read, Hdf5Type, numbers_mut, split, zeros};
+use crate::hdf5::{Hdf5Type, numbers_mut, split, zeros};
 use crate::{Error, Result};
 
 /// The field that tells stars from wind.
 const FORMATION_TIME: &str = "GFM_StellarFormationTime";
-/// Rows that are read at once where only some of them are wanted.
-const BLOCK: usize = 1 << 16;
-/// Rows between wanted ones that are read along rather than jumped over.
-const GAP: usize = 512;
 
 /// A snapshot whose files have been found and checked, for reading parts of it.
 ///
@@ -44,25 +40,6 @@ pub struct SnapshotReader {
     options: ReadOptions,
     warnings: Vec<String>,
 }
-
-/// Rows of one file.
-enum Rows {
-    Range(Range<usize>),
-    /// Ascending.
-    These(Vec<usize>),
-}
-
-impl Rows {
-    fn len(&self) -> usize {
-        match self {
-            Self::Range(rows) => rows.len(),
-            Self::These(rows) => rows.len(),
-        }
-    }
-}
-
-/// Rows of the files of a snapshot, in the order in which they are wanted.
-type Wanted = Vec<(usize, Rows)>;
 
 impl SnapshotReader {
     /// Finds the files, reads their headers and counts what they hold.
@@ -333,94 +310,6 @@ struct Part<'a> {
     rows: &'a Rows,
 }
 
-/// Reads single rows: neighbours together, a block at a time.
-fn read_these(
-    file: &dyn Hdf5Read,
-    dataset: &str,
-    rows: &[usize],
-    target: &Hdf5Type,
-    tail: &[usize],
-    out: crate::hdf5::NumbersMut<'_>,
-) -> Result<()> {
-    let per_row: usize = tail.iter().product();
-    let misfit = || Error::invalid(file.path(), dataset, "numbers", target.to_string());
-    let (mut rest, mut at) = (out, 0);
-    while at < rows.len() {
-        let first = rows[at];
-        let mut end = at + 1;
-        while end < rows.len() && rows[end] - rows[end - 1] <= GAP && rows[end] - first < BLOCK {
-            end += 1;
-        }
-        let span = first..rows[end - 1] + 1;
-        let (own, others) = split(rest, (end - at) * per_row);
-        if span.len() == end - at {
-            file.read_into(dataset, span, own)?;
-        } else {
-            let shape: Vec<usize> = std::iter::once(span.len()).chain(tail.iter().copied()).collect();
-            let mut block = zeros(target, &shape).ok_or_else(misfit)?;
-            file.read_into(dataset, span, numbers_mut(&mut block).ok_or_else(misfit)?)?;
-            let picked: Vec<usize> = rows[at..end].iter().map(|row| row - first).collect();
-            crate::hdf5::assign(file.path(), dataset, &select(&block, &picked), Some(own))?;
-        }
-        rest = others;
-        at = end;
-    }
-    Ok(())
-}
-
-/// Rows of an array.
-pub(super) fn select(values: &FieldValues, rows: &[usize]) -> FieldValues {
-    match values {
-        FieldValues::F32(v) => FieldValues::F32(v.select(Axis(0), rows)),
-        FieldValues::F64(v) => FieldValues::F64(v.select(Axis(0), rows)),
-        FieldValues::I64(v) => FieldValues::I64(v.select(Axis(0), rows)),
-        FieldValues::U64(v) => FieldValues::U64(v.select(Axis(0), rows)),
-        other => other.clone(),
-    }
-}
-
-/// One of `stride` rows, counted over all parts.
-fn thin(wanted: Wanted, stride: usize) -> Wanted {
-    if stride == 1 {
-        return wanted;
-    }
-    let mut seen = 0usize;
-    let mut thinned = Vec::new();
-    for (chunk, rows) in wanted {
-        let skip = (stride - seen % stride) % stride;
-        seen += rows.len();
-        let these: Vec<usize> = match rows {
-            Rows::Range(rows) => rows.skip(skip).step_by(stride).collect(),
-            Rows::These(rows) => rows.into_iter().skip(skip).step_by(stride).collect(),
-        };
-        if !these.is_empty() {
-            thinned.push((chunk, Rows::These(these)));
-        }
-    }
-    thinned
-}
-
-/// The rows whose flag is set; the flags are in the order of the parts.
-fn keep(wanted: Wanted, flags: &[bool]) -> Wanted {
-    if flags.iter().all(|&f| f) {
-        return wanted;
-    }
-    let mut flags = flags.iter();
-    let mut kept = Vec::new();
-    for (chunk, rows) in wanted {
-        let flags = flags.by_ref().take(rows.len());
-        let chosen = |rows: &mut dyn Iterator<Item = usize>| -> Vec<usize> {
-            rows.zip(flags).filter(|(_, flag)| **flag).map(|(row, _)| row).collect()
-        };
-        let these = match rows {
-            Rows::Range(mut rows) => chosen(&mut rows),
-            Rows::These(rows) => chosen(&mut rows.into_iter()),
-        };
-        kept.push((chunk, Rows::These(these)));
-    }
-    kept
-}
-
 /// Reads a snapshot: as [`SnapshotReader::open`] and [`SnapshotReader::read`].
 ///
 /// Values keep the type they are stored with, up to widening integers to 64 bits and halves to 32, unless
@@ -432,38 +321,4 @@ fn keep(wanted: Wanted, flags: &[bool]) -> Wanted {
 /// As [`SnapshotReader::open`]; [`Error::Absent`] for a field that is asked for and not there.
 pub fn read_snapshot(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Snapshot> {
     SnapshotReader::open(path, options)?.read()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rows(wanted: &Wanted) -> Vec<(usize, Vec<usize>)> {
-        let list = |rows: &Rows| match rows {
-            Rows::Range(rows) => rows.clone().collect(),
-            Rows::These(rows) => rows.clone(),
-        };
-        wanted.iter().map(|(i, r)| (*i, list(r))).collect()
-    }
-
-    #[test]
-    fn a_stride_counts_over_the_files() {
-        let wanted = || vec![(0, Rows::Range(0..5)), (1, Rows::Range(2..4)), (3, Rows::Range(0..6))];
-        let all: Vec<(usize, usize)> =
-            rows(&wanted()).into_iter().flat_map(|(i, r)| r.into_iter().map(move |r| (i, r))).collect();
-        for stride in 1..15 {
-            let thinned: Vec<(usize, usize)> = rows(&thin(wanted(), stride))
-                .into_iter()
-                .flat_map(|(i, r)| r.into_iter().map(move |r| (i, r)))
-                .collect();
-            assert_eq!(thinned, all.iter().copied().step_by(stride).collect::<Vec<_>>(), "{stride}");
-        }
-    }
-
-    #[test]
-    fn flags_pick_rows_over_the_files() {
-        let wanted = vec![(0, Rows::Range(3..6)), (2, Rows::These(vec![1, 9]))];
-        let kept = keep(wanted, &[false, true, true, false, true]);
-        assert_eq!(rows(&kept), [(0, vec![4, 5]), (2, vec![9])]);
-    }
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use halocast_core::{FieldValues, Table};
 
 use super::chunks::entries;
-use super::read::select;
+use super::rows::select;
 use super::units::{self, UnitSystem};
 use crate::hdf5::{Hdf5Read, Hdf5Type, open_hdf5};
 use crate::{Error, Result};
