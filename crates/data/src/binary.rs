@@ -65,8 +65,7 @@ impl Binary {
         field: &str,
         convert: impl Fn([u8; N]) -> T,
     ) -> Result<Vec<T>> {
-        let bytes = count.checked_mul(N as u64).unwrap_or(u64::MAX);
-        let bytes = self.bytes(bytes, field)?;
+        let bytes = self.bytes(count.saturating_mul(N as u64), field)?;
         let one = |b: &[u8]| {
             let mut number = [0; N];
             number.copy_from_slice(b);

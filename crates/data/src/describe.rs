@@ -190,8 +190,12 @@ pub fn describe(path: impl AsRef<Path>) -> Result<Description> {
     if !start.contains(&0) && !start.is_empty() {
         return describe_text(path);
     }
+    Err(unknown(path))
+}
+
+fn unknown(path: &Path) -> Error {
     let expected = "known format in it (HDF5, npy, npz, FITS, Gadget, tables of numbers)".to_owned();
-    Err(Error::NotFound { path: path.to_path_buf(), expected })
+    Error::NotFound { path: path.to_path_buf(), expected }
 }
 
 fn describe_hdf5(path: &Path) -> Result<Description> {
@@ -269,7 +273,9 @@ fn describe_text(path: &Path) -> Result<Description> {
             CMD_PARAMETERS.iter().enumerate().map(|(i, name)| ((*name).to_owned(), range(i))).collect();
         return Ok(Description::Parameters { path: path.to_path_buf(), simulations: params.len(), ranges });
     }
-    let table = read_text_table(path)?;
+    let Ok(table) = read_text_table(path) else {
+        return Err(unknown(path));
+    };
     let numbered = || (1..=table.values.ncols()).map(|i| format!("column {i}")).collect();
     let columns = table.names.clone().unwrap_or_else(numbered);
     Ok(Description::Table { path: path.to_path_buf(), rows: table.len(), columns })

@@ -83,6 +83,21 @@ fn an_empty_chunk_opens_and_contributes_nothing() {
     assert_eq!((catalogue.groups.len(), catalogue.subhalos.len()), (0, 0));
     assert!(catalogue.warnings.iter().any(|w| w.contains("Group: header promises 6291349, files hold 0")));
     assert!(Offsets::of(&catalogue).unwrap().is_empty());
+    // The object with the most attributes of all the files.
+    let file = open_hdf5(path.join("fof_subhalo_tab_099.1.hdf5")).unwrap();
+    assert_eq!(file.attributes("Parameters").unwrap().len(), 151);
+}
+
+#[test]
+fn the_kappa_map_of_ktng_is_read() {
+    let Some(path) = data("lensing_maps/ktng_cosmos_kappa.fits") else { return };
+    let map = read_fits_map(path).unwrap();
+    map.require_finite().unwrap();
+    assert_eq!(map.shape(), [512, 512]);
+    // Convergence is non-Gaussian: its tail is that of clusters.
+    let (mean, std) = (map.values.mean().unwrap(), map.values.std(0.0));
+    let skewness = map.values.mapv(|v| ((v - mean) / std).powi(3)).mean().unwrap();
+    assert!(skewness > 0.1, "{skewness}");
 }
 
 #[test]
@@ -103,7 +118,7 @@ fn merger_trees_are_branches_back_in_time() {
     assert_eq!((a[0], a.iter().zip(&b).filter(|(a, b)| a != b).count()), (1030, 1));
     assert_eq!(sublink.rows.field("SubhaloPos").unwrap().unit.label, "ckpc/h");
     let cutout = MergerTree::open(folder.join("cutout_185.hdf5")).unwrap_err().to_string();
-    assert!(cutout.contains("SubhaloID"), "{cutout}");
+    assert!(cutout.contains("merger tree") && cutout.contains("cutout_185.hdf5"), "{cutout}");
 }
 
 #[test]

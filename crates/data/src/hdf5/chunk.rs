@@ -48,9 +48,12 @@ pub(super) struct ChunkCache {
     held: Mutex<Held>,
 }
 
+/// A chunk and when it was used last.
+type Kept = (Arc<Vec<u8>>, u64);
+
 #[derive(Default)]
 struct Held {
-    chunks: HashMap<(u64, u64), (Arc<Vec<u8>>, u64)>,
+    chunks: HashMap<(u64, u64), Kept>,
     bytes: usize,
     clock: u64,
 }

@@ -229,7 +229,7 @@ impl MergerTree {
                 return Err(Error::invalid(path, "links", "a tree", format!("two ways to row {to}")));
             }
         }
-        if self.first.first().is_some() && reached[0] {
+        if reached.first() == Some(&true) {
             return Err(Error::invalid(path, "links", "the root in row 0", "a way to row 0"));
         }
         Ok(self)
