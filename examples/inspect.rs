@@ -18,7 +18,7 @@ use halocast_examples::console;
 #[derive(Parser)]
 #[command(name = "inspect")]
 struct Arguments {
-    /// A file or folder: a snapshot, any HDF5, npy or FITS file, or CAMELS parameters.
+    /// A file or folder: a snapshot, a group catalogue, any HDF5, npy, npz or FITS file, parameters or another table.
     path: PathBuf,
     /// Also writes the description to this file, as JSON.
     #[arg(long, value_name = "FILE")]

@@ -76,6 +76,18 @@ pub enum Error {
         /// What the library said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A suite of simulations has no such thing, whatever its files say.
+    #[error("{path}: {suite} has no {what}: {why}")]
+    Lacks {
+        /// The file or folder.
+        path: PathBuf,
+        /// The suite.
+        suite: String,
+        /// What was asked for.
+        what: String,
+        /// Why it cannot be there.
+        why: &'static str,
+    },
     /// A snapshot has fewer files or particles than its header promises.
     #[error("{0}")]
     Incomplete(Incomplete),
@@ -117,12 +129,17 @@ pub struct Incomplete {
     pub chunks_found: u64,
     /// Particles per type where the counts disagree: type, promised, stored.
     pub counts: Vec<(Species, u64, u64)>,
+    /// Rows per table of a group catalogue where the counts disagree: table, promised, stored.
+    pub tables: Vec<(String, u64, u64)>,
 }
 
 impl Incomplete {
     /// Whether anything is missing.
     pub(crate) fn is_something(&self) -> bool {
-        !self.missing.is_empty() || !self.counts.is_empty() || self.chunks_found != self.chunks_expected
+        !self.missing.is_empty()
+            || !self.counts.is_empty()
+            || !self.tables.is_empty()
+            || self.chunks_found != self.chunks_expected
     }
 
     /// The same as lines: one for the files, one for each particle type.
@@ -145,6 +162,9 @@ impl Incomplete {
                 "PartType{}: header promises {promised}, files hold {stored}",
                 species.number()
             ));
+        }
+        for (table, promised, stored) in &self.tables {
+            lines.push(format!("{table}: header promises {promised}, files hold {stored}"));
         }
         lines
     }

@@ -70,6 +70,16 @@ impl FitsHeader {
         self.value(key)?.replace(['D', 'd'], "E").parse().ok().filter(|v: &f64| v.is_finite())
     }
 
+    /// Where the data begin in the file.
+    pub(crate) fn data_offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The bytes of the data, with what fills the last block.
+    pub(crate) fn data_bytes(&self) -> u64 {
+        self.next - self.offset
+    }
+
     fn integer(&self, key: &str) -> Option<i64> {
         self.value(key)?.parse().ok()
     }
@@ -118,6 +128,23 @@ pub fn read_fits(path: impl AsRef<Path>) -> Result<FitsImage> {
         Some(header) => read_image(header.clone()),
         None => {
             Err(Error::Absent { path: path.to_path_buf(), field: "image".into(), available: available() })
+        }
+    }
+}
+
+/// Reads the image of one unit of a file; the primary unit is 0.
+///
+/// # Errors
+/// As [`read_fits_headers`]; [`Error::Absent`] when there is no such unit or it has no image.
+pub fn read_fits_unit(path: impl AsRef<Path>, unit: usize) -> Result<FitsImage> {
+    let path = path.as_ref();
+    let headers = read_fits_headers(path)?;
+    match headers.get(unit).filter(|h| h.is_image()) {
+        Some(header) => read_image(header.clone()),
+        None => {
+            let images = headers.iter().filter(|h| h.is_image()).map(|h| h.unit.to_string());
+            let available = format!("images in units {}", images.collect::<Vec<_>>().join(", "));
+            Err(Error::Absent { path: path.to_path_buf(), field: format!("image in unit {unit}"), available })
         }
     }
 }

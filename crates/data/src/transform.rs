@@ -3,6 +3,8 @@
 use halocast_core::{Error, Map, Result, Unit};
 use serde::{Deserialize, Serialize};
 
+use crate::logarithm::log10;
+
 /// A transform of a value x to the value y that a model sees.
 ///
 /// ```
@@ -28,6 +30,23 @@ pub enum Transform {
     Log10 {
         /// The smallest value that is kept; positive.
         floor: f64,
+    },
+    /// y = log10(x + offset): keeps zeros apart, such as pixels without stars; x must be above -offset.
+    Log10Plus {
+        /// What is added; positive.
+        offset: f64,
+    },
+    /// y = asinh(x / scale): linear near 0, logarithmic far from it, for values of both signs.
+    Asinh {
+        /// Where the two meet; positive.
+        scale: f64,
+    },
+    /// y = x between two bounds, else the nearer bound, as which it comes back.
+    Clip {
+        /// The lower bound.
+        min: f64,
+        /// The upper bound.
+        max: f64,
     },
     /// y = (x - mean) / std.
     Standardise {
@@ -58,6 +77,14 @@ pub enum Step {
     Log10,
     /// [`Transform::Log10`] with this floor.
     Log10Above(f64),
+    /// [`Transform::Log10`] of maps that are positive everywhere: any other pixel is an error.
+    Log10Strict,
+    /// [`Transform::Log10Plus`] with this offset.
+    Log10Plus(f64),
+    /// [`Transform::Asinh`] with this scale.
+    Asinh(f64),
+    /// [`Transform::Clip`] to these bounds.
+    Clip(f64, f64),
     /// [`Transform::Standardise`].
     Standardise,
     /// [`Transform::MinMax`].
@@ -101,6 +128,29 @@ impl Transform {
         self.inverse_f64(f64::from(y)) as f32
     }
 
+    /// Turns values x into y where they lie: the same bits as [`Transform::forward`], many at a time.
+    pub fn forward_slice(&self, values: &mut [f32]) {
+        let mut block = [0f64; BLOCK];
+        for part in values.chunks_mut(BLOCK) {
+            let block = &mut block[..part.len()];
+            block.iter_mut().zip(&*part).for_each(|(wide, x)| *wide = f64::from(*x));
+            self.forward_block(block);
+            part.iter_mut().zip(&*block).for_each(|(y, wide)| *y = *wide as f32);
+        }
+    }
+
+    fn forward_block(&self, block: &mut [f64]) {
+        match self {
+            // Each step is a loop without branches, so that it becomes vector instructions.
+            Self::Log10 { floor } => {
+                block.iter_mut().for_each(|x| *x = log10(if *x < *floor { *floor } else { *x }));
+            }
+            Self::Chain { steps } => steps.iter().for_each(|step| step.forward_block(block)),
+            Self::Identity => {}
+            step => block.iter_mut().for_each(|x| *x = step.forward_f64(*x)),
+        }
+    }
+
     /// A map of y; its values are pure numbers.
     pub fn forward_map(&self, map: &Map) -> Map {
         let transformed = map.map_values(|x| self.forward(x));
@@ -116,7 +166,19 @@ impl Transform {
         match self {
             Self::Identity => x,
             // A NaN stays one: `max` would hide it.
-            Self::Log10 { floor } => if x < *floor { *floor } else { x }.log10(),
+            Self::Log10 { floor } => log10(if x < *floor { *floor } else { x }),
+            Self::Log10Plus { offset } => log10(x + offset),
+            Self::Asinh { scale } => (x / scale).asinh(),
+            // As above, and unlike `clamp`, which panics for bounds in the wrong order.
+            Self::Clip { min, max } => {
+                if x < *min {
+                    *min
+                } else if x > *max {
+                    *max
+                } else {
+                    x
+                }
+            }
             Self::Standardise { mean, std } => (x - mean) / std,
             Self::MinMax { min, max } => 2.0 * (x - min) / (max - min) - 1.0,
             Self::Chain { steps } => steps.iter().fold(x, |x, step| step.forward_f64(x)),
@@ -127,6 +189,9 @@ impl Transform {
         match self {
             Self::Identity => y,
             Self::Log10 { .. } => 10f64.powf(y),
+            Self::Log10Plus { offset } => 10f64.powf(y) - offset,
+            Self::Asinh { scale } => scale * y.sinh(),
+            Self::Clip { .. } => y,
             Self::Standardise { mean, std } => mean + std * y,
             Self::MinMax { min, max } => min + 0.5 * (y + 1.0) * (max - min),
             Self::Chain { steps } => steps.iter().rev().fold(y, |y, step| step.inverse_f64(y)),
@@ -170,6 +235,31 @@ impl Step {
             Step::Log10Above(floor) => {
                 return Err(fault("the floor of a logarithm", "positive and finite", floor.to_string()));
             }
+            Step::Log10Strict if min > 0.0 => Transform::Log10 { floor: min },
+            Step::Log10Strict => return Err(fault("the smallest pixel", "positive", min.to_string())),
+            Step::Log10Plus(offset) if *offset > 0.0 && offset.is_finite() && min > -offset => {
+                Transform::Log10Plus { offset: *offset }
+            }
+            Step::Log10Plus(offset) => {
+                let got = format!("offset {offset} and {min}");
+                return Err(fault(
+                    "the offset and the smallest pixel",
+                    "positive in sum, and the offset",
+                    got,
+                ));
+            }
+            Step::Asinh(scale) if *scale > 0.0 && scale.is_finite() => Transform::Asinh { scale: *scale },
+            Step::Asinh(scale) => return Err(fault("the scale", "positive and finite", scale.to_string())),
+            Step::Clip(low, high) if low < high && low.is_finite() && high.is_finite() => {
+                Transform::Clip { min: *low, max: *high }
+            }
+            Step::Clip(low, high) => {
+                return Err(fault(
+                    "the bounds",
+                    "finite, the first below the second",
+                    format!("{low}, {high}"),
+                ));
+            }
             Step::Standardise => {
                 let mean = sum / count as f64;
                 let std = (pixels().map(|x| (x - mean).powi(2)).sum::<f64>() / count as f64).sqrt();
@@ -183,6 +273,9 @@ impl Step {
         })
     }
 }
+
+/// Values that are transformed at a time.
+const BLOCK: usize = 512;
 
 #[cfg(test)]
 mod tests {
@@ -210,6 +303,9 @@ mod tests {
             &[Step::MinMax],
             &[Step::Log10, Step::Standardise],
             &[Step::Log10Above(1e-3), Step::MinMax],
+            &[Step::Log10Strict, Step::Clip(-5.0, 20.0)],
+            &[Step::Log10Plus(1e-3), Step::Standardise],
+            &[Step::Asinh(100.0), Step::MinMax],
         ] {
             let transform = Transform::fit(steps, [&map]).unwrap();
             let back = transform.inverse_map(&transform.forward_map(&map), map.unit.clone());
@@ -234,6 +330,27 @@ mod tests {
     }
 
     #[test]
+    fn slices_are_transformed_as_single_values_are() {
+        let mut values: Vec<f32> = map().values.iter().copied().chain([0.0, -1.0, f32::MAX, 1e-40]).collect();
+        values.push(f32::NAN);
+        for transform in [
+            Transform::Identity,
+            Transform::Chain {
+                steps: vec![Transform::Log10 { floor: 1e-3 }, Transform::MinMax { min: -3.0, max: 9.0 }],
+            },
+            Transform::Asinh { scale: 3.0 },
+            Transform::Clip { min: 0.0, max: 100.0 },
+        ] {
+            let mut together = values.clone();
+            transform.forward_slice(&mut together);
+            for (x, y) in values.iter().zip(&together) {
+                let alone = transform.forward(*x);
+                assert!(alone.to_bits() == y.to_bits() || (alone.is_nan() && y.is_nan()), "{x}: {alone} {y}");
+            }
+        }
+    }
+
+    #[test]
     fn what_cannot_be_fitted_is_an_error() {
         let with = |v: f32| Map::square("x", Array2::from_elem((2, 2), v), 1.0);
         for (steps, value, part) in [
@@ -242,6 +359,10 @@ mod tests {
             (&[Step::MinMax], 3.0, "3 everywhere"),
             (&[Step::MinMax], f32::NAN, "NaN"),
             (&[Step::Log10Above(0.0)], 1.0, "floor"),
+            (&[Step::Log10Strict], 0.0, "smallest"),
+            (&[Step::Log10Plus(1.0)], -1.0, "offset"),
+            (&[Step::Asinh(0.0)], 1.0, "scale"),
+            (&[Step::Clip(2.0, 1.0)], 1.0, "bounds"),
         ] {
             let message = Transform::fit(steps, [&with(value)]).unwrap_err().to_string();
             assert!(message.contains(part), "{message}");

@@ -311,7 +311,7 @@ fn everything_is_described() {
     let Some(root) = data("README.md").and_then(|p| p.parent().map(PathBuf::from)) else { return };
     for (name, part) in [
         ("tng50-4_subbox0", "snapshot"),
-        ("tng100-2_groups", "6 known files"),
+        ("tng100-2_groups", "Group: 12 stored, 848588 promised"),
         ("tng_tutorial/data.hdf5", "HDF5"),
         ("camels_params", "1000 simulations"),
         ("lensing_maps", "[512, 512] of -32 bits"),
@@ -329,6 +329,14 @@ fn everything_is_described() {
 #[cfg(feature = "libhdf5")]
 #[test]
 fn the_backends_agree_on_real_files() {
+    /// Equal bit for bit, NaN too.
+    fn same(a: &FieldValues, b: &FieldValues) -> bool {
+        match (a, b) {
+            (FieldValues::F32(a), FieldValues::F32(b)) => a.mapv(f32::to_bits) == b.mapv(f32::to_bits),
+            (FieldValues::F64(a), FieldValues::F64(b)) => a.mapv(f64::to_bits) == b.mapv(f64::to_bits),
+            _ => a == b,
+        }
+    }
     fn compare(pure: &dyn Hdf5Read, native: &dyn Hdf5Read, group: &str, count: &mut [usize; 2]) {
         let child = |name: &String| if group.is_empty() { name.clone() } else { format!("{group}/{name}") };
         let attributes = |object: &str, count: &mut [usize; 2]| {
@@ -345,16 +353,21 @@ fn the_backends_agree_on_real_files() {
             let (a, b) = (pure.info(&dataset).unwrap(), native.info(&dataset).unwrap());
             assert_eq!(a.shape, b.shape, "{dataset}");
             if matches!(b.dtype, Hdf5Type::Other(_) | Hdf5Type::Text) {
+                // The C library's Rust side has no name for integers of 48 bits; all else is compared.
+                assert_eq!(
+                    (dataset.as_str(), a.dtype),
+                    ("Subhalo/SubhaloIDMostbound", Hdf5Type::Unsigned(6))
+                );
                 continue;
             }
             assert_eq!(a.dtype, b.dtype, "{dataset}");
             let (a, b) = (pure.read(&dataset).unwrap(), native.read(&dataset).unwrap());
-            assert!(a == b || a.to_f64().iter().any(|v| v.is_nan()), "{dataset}");
+            assert!(same(&a, &b), "{dataset}");
             let rows = pure.info(&dataset).unwrap().rows();
             let part = rows / 3..(rows / 3 + 100).min(rows);
             let (a, b) =
                 (pure.read_rows(&dataset, part.clone()).unwrap(), native.read_rows(&dataset, part).unwrap());
-            assert!(a == b || a.to_f64().iter().any(|v| v.is_nan()), "{dataset}");
+            assert!(same(&a, &b), "{dataset}");
             count[1] += 1;
         }
         for group in pure.groups(group).unwrap().iter().map(child) {

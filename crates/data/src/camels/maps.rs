@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use halocast_core::{Map, Unit, write_whole};
-use ndarray::Ix2;
+use ndarray::Array2;
 
 use super::params::CmdParams;
+use super::suite::Suite;
 use crate::npy::{NpyFile, write_header, write_numbers};
 use crate::{Error, Result};
 
@@ -80,7 +81,8 @@ impl CmdMaps {
     /// Opens a file of maps. A name of another form than [`CmdName`]'s is allowed: then the field is the name.
     ///
     /// # Errors
-    /// As [`NpyFile::open`]; [`Error::Invalid`] when the array is not `[map, y, x]` (or `[y, x]`: one map).
+    /// As [`NpyFile::open`]; [`Error::Invalid`] when the array is not `[map, y, x]` (or `[y, x]`: one map);
+    /// [`Error::Lacks`] for fields that the suite of the name has not.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let file = NpyFile::open(path)?;
@@ -89,7 +91,11 @@ impl CmdMaps {
             let got = format!("{shape:?}");
             return Err(Error::invalid(path, "shape", "[map, y, x] or [y, x], nothing empty", got));
         }
-        Ok(Self { file, name: CmdName::parse(path), box_side: BOX_SIDE, per_simulation: MAPS_PER_SIMULATION })
+        let name = CmdName::parse(path);
+        if let Some((name, suite)) = name.as_ref().and_then(|n| Some((n, Suite::parse(&n.suite)?))) {
+            suite.require_map(path, &name.prefix)?;
+        }
+        Ok(Self { file, name, box_side: BOX_SIDE, per_simulation: MAPS_PER_SIMULATION })
     }
 
     /// The same maps with another side, in Mpc/h, than 25.
@@ -153,19 +159,35 @@ impl CmdMaps {
     /// # Errors
     /// [`Error::Invalid`] when there is no such map or a pixel is not finite; [`Error::Read`].
     pub fn map(&self, i: usize) -> Result<Map> {
-        let values =
-            if self.file.shape().len() == 2 && i == 0 { self.file.read_f32()? } else { self.file.item(i)? };
-        let values = values.into_dimensionality::<Ix2>().map_err(|_| {
-            Error::invalid(self.path(), "map index", format!("below {}", self.len()), i.to_string())
-        })?;
-        if let Some(((y, x), value)) = values.indexed_iter().find(|(_, v)| !v.is_finite()) {
-            let field = format!("map {i}, pixel [y = {y}, x = {x}]");
-            return Err(Error::invalid(self.path(), field, "a finite number", value.to_string()));
+        let [ny, nx] = self.shape();
+        let mut values = Array2::zeros((ny, nx));
+        if let Some(out) = values.as_slice_mut() {
+            self.read_into(i, out)?;
         }
         let stem = || self.path().file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let field = self.name.as_ref().map_or_else(stem, |n| n.prefix.clone());
         let unit = self.name.as_ref().map_or_else(|| Unit::new("unknown", 1.0, 0.0, 0.0), CmdName::unit);
         Ok(Map::square(field, values, self.box_side).with_unit(unit))
+    }
+
+    /// The pixels of map `i`, row by row, into memory of the caller.
+    pub(super) fn read_into(&self, i: usize, out: &mut [f32]) -> Result<()> {
+        if i >= self.len() {
+            let expected = format!("below {}", self.len());
+            return Err(Error::invalid(self.path(), "map index", expected, i.to_string()));
+        }
+        if self.file.shape().len() == 2 {
+            let values = self.file.read_f32()?;
+            out.iter_mut().zip(values.iter()).for_each(|(o, v)| *o = *v);
+        } else {
+            self.file.item_into(i, out)?;
+        }
+        if let Some(at) = out.iter().position(|v| !v.is_finite()) {
+            let [_, nx] = self.shape();
+            let field = format!("map {i}, pixel [y = {}, x = {}]", at / nx, at % nx);
+            return Err(Error::invalid(self.path(), field, "a finite number", out[at].to_string()));
+        }
+        Ok(())
     }
 
     /// The maps at `indices`.
@@ -212,8 +234,6 @@ pub fn write_cmd_maps(
 
 #[cfg(test)]
 mod tests {
-    use ndarray::Array2;
-
     use super::*;
 
     fn maps(n: usize) -> Vec<Map> {

@@ -109,7 +109,37 @@ fn read(path: &Path, trust_header: bool) -> Result<CmdParams> {
     }
     let values = Array2::from_shape_vec((rows, 6), values)
         .map_err(|e| Error::invalid(path, "content", "six columns", e.to_string()))?;
+    check_ranges(path, &values)?;
     Ok(CmdParams { path: path.to_path_buf(), values })
+}
+
+/// The words of every row that is no header, with its line.
+pub(super) fn rows_of_words(path: &Path) -> Result<Vec<(usize, Vec<String>)>> {
+    let text = std::fs::read(path).map_err(Error::read(path))?;
+    let text = String::from_utf8(text).map_err(|_| Error::invalid(path, "content", "text", "other bytes"))?;
+    let rows = text.lines().enumerate().filter(|(_, line)| {
+        let line = line.trim();
+        !line.is_empty() && !line.starts_with('#') && !line.split_whitespace().any(|w| canonical(w).is_some())
+    });
+    Ok(rows.map(|(i, line)| (i + 1, line.split_whitespace().map(str::to_owned).collect())).collect())
+}
+
+/// Rows from which the ranges of the columns can be told.
+const TELLING_ROWS: usize = 100;
+
+/// Checks the order of the columns by their ranges, where a latin hypercube fills them: A_SN1 and A_AGN1 reach from 1/4 to
+/// 4, A_SN2 from 1/2 to 2.
+fn check_ranges(path: &Path, values: &Array2<f64>) -> Result<()> {
+    if values.nrows() < TELLING_ROWS {
+        return Ok(());
+    }
+    let largest = |column: usize| values.column(column).fold(f64::NEG_INFINITY, |a, &b| a.max(b));
+    let (agn1, sn2) = (largest(3), largest(4));
+    if agn1 <= 2.01 && sn2 > 2.01 {
+        let got = format!("A_AGN1 up to {agn1}, A_SN2 up to {sn2}: the two columns are swapped");
+        return Err(Error::invalid(path, "ranges of the columns", "A_AGN1 up to 4 and A_SN2 up to 2", got));
+    }
+    Ok(())
 }
 
 fn check_header(path: &Path, words: &[&str], named: bool) -> Result<()> {
@@ -216,6 +246,19 @@ mod tests {
         }
         let message = parse("0.3 0.8 1 1 1 1\n").unwrap().require_rows(1000).unwrap_err().to_string();
         assert!(message.contains("1000") && message.contains("params_LH_X.txt"), "{message}");
+    }
+
+    #[test]
+    fn swapped_columns_are_noticed_without_a_header() {
+        let row = |i: usize, agn1: f64, sn2: f64| {
+            let t = i as f64 / 199.0;
+            format!("0.3 0.8 {} {} {} 1\n", 0.25 + 3.75 * t, agn1 * t + 0.25, sn2 * t + 0.25)
+        };
+        let right: String = (0..200).map(|i| row(i, 3.75, 1.75)).collect();
+        let swapped: String = (0..200).map(|i| row(i, 1.75, 3.75)).collect();
+        assert_eq!(parse(&right).unwrap().len(), 200);
+        let message = parse(&swapped).unwrap_err().to_string();
+        assert!(message.contains("swapped") && message.contains("A_SN2 up to 4"), "{message}");
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! Reading and writing are traits because there are two backends: pure Rust, always there, and the C library behind the
 //! feature `libhdf5`, which reads a few old layouts that the pure one does not.
 
+mod chunk;
 mod decode;
+mod layout;
 #[cfg(feature = "libhdf5")]
 mod native;
 mod pure;
@@ -19,6 +21,8 @@ use ndarray::ArrayD;
 
 use crate::{Error, Result};
 
+pub use decode::NumbersMut;
+pub(crate) use decode::{numbers_mut, split, zeros};
 pub use values::{Attribute, DatasetInfo, Hdf5Type, Storage};
 
 /// A file open for reading. Objects are named by their path, such as `PartType0/Coordinates`; the root is empty.
@@ -65,26 +69,48 @@ pub trait Hdf5Read: Send + Sync {
         self.read_rows(dataset, 0..info.rows())
     }
 
-    /// A whole dataset as f32.
+    /// Rows of a dataset, into memory of the caller: numbers that are stored in the type of `out` are read straight into
+    /// it, others converted as [`NumbersMut`] says.
     ///
     /// # Errors
-    /// As [`Hdf5Read::read_rows`].
-    fn read_f32(&self, dataset: &str) -> Result<ArrayD<f32>> {
-        Ok(match self.read(dataset)? {
-            FieldValues::F32(values) => values,
-            values => values.to_f64().mapv(|v| v as f32),
+    /// As [`Hdf5Read::read_rows`]; [`Error::Invalid`] when `out` has another length or a number does not fit.
+    fn read_into(&self, dataset: &str, rows: Range<usize>, out: NumbersMut<'_>) -> Result<()> {
+        check_rows(self.path(), dataset, &self.info(dataset)?, &rows, Some(out.len()))?;
+        let values = self.read_rows(dataset, rows)?;
+        decode::assign(&values, out).map_err(|got| {
+            let expected = "numbers that fit what is asked for";
+            Error::invalid(self.path(), format!("dataset {dataset}"), expected, got)
         })
+    }
+
+    /// A whole dataset as f32; f64 is rounded.
+    ///
+    /// # Errors
+    /// As [`Hdf5Read::read_into`].
+    fn read_f32(&self, dataset: &str) -> Result<ArrayD<f32>> {
+        match self.read(dataset)? {
+            FieldValues::F32(values) => Ok(values),
+            values => {
+                let mut out = ArrayD::zeros(values.shape());
+                assign(self.path(), dataset, &values, out.as_slice_mut().map(NumbersMut::F32))?;
+                Ok(out)
+            }
+        }
     }
 
     /// A whole dataset as f64.
     ///
     /// # Errors
-    /// As [`Hdf5Read::read_rows`].
+    /// As [`Hdf5Read::read_into`]: integers that f64 does not hold, such as identifiers, are refused.
     fn read_f64(&self, dataset: &str) -> Result<ArrayD<f64>> {
-        Ok(match self.read(dataset)? {
-            FieldValues::F64(values) => values,
-            values => values.to_f64(),
-        })
+        match self.read(dataset)? {
+            FieldValues::F64(values) => Ok(values),
+            values => {
+                let mut out = ArrayD::zeros(values.shape());
+                assign(self.path(), dataset, &values, out.as_slice_mut().map(NumbersMut::F64))?;
+                Ok(out)
+            }
+        }
     }
 
     /// A whole dataset of integers as u64.
@@ -104,6 +130,42 @@ pub trait Hdf5Read: Send + Sync {
             _ => Err(refuse("floating-point numbers".into())),
         }
     }
+}
+
+/// Checks that rows exist and, where `len` is given, that as many numbers are asked for as they have.
+fn check_rows(
+    path: &Path,
+    name: &str,
+    info: &DatasetInfo,
+    rows: &Range<usize>,
+    len: Option<usize>,
+) -> Result<()> {
+    let total = info.rows();
+    if rows.start > rows.end || rows.end > total {
+        let got = format!("{}..{}", rows.start, rows.end);
+        return Err(Error::invalid(path, format!("rows of {name}"), format!("within 0..{total}"), got));
+    }
+    let per_row = info.shape.iter().skip(1).try_fold(1usize, |n, &d| n.checked_mul(d));
+    let expected = per_row.and_then(|n| n.checked_mul(rows.len()));
+    if len.is_some_and(|len| Some(len) != expected) {
+        let expected = format!("room for {} numbers", expected.map_or("too many".into(), |n| n.to_string()));
+        let got = format!("{}", len.unwrap_or_default());
+        return Err(Error::invalid(path, format!("rows of {name}"), expected, got));
+    }
+    Ok(())
+}
+
+pub(crate) fn assign(
+    path: &Path,
+    name: &str,
+    values: &FieldValues,
+    out: Option<NumbersMut<'_>>,
+) -> Result<()> {
+    let misfit = |got: String| {
+        Error::invalid(path, format!("dataset {name}"), "numbers that fit what is asked for", got)
+    };
+    let out = out.ok_or_else(|| misfit("an array that is not in one piece".into()))?;
+    decode::assign(values, out).map_err(misfit)
 }
 
 /// A file being written. Nothing is at its path until [`Hdf5Write::finish`].

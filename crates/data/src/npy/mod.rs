@@ -5,6 +5,8 @@
 
 mod element;
 mod header;
+mod map;
+mod memory;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -19,6 +21,8 @@ use element::to_f64;
 pub use element::{NpyElement, NpyType};
 use header::parse_header;
 pub(crate) use header::write_header;
+pub use map::{MappedNumber, NpyMap};
+pub(crate) use memory::{decode_npy, decode_npy_f64, inspect_npy};
 
 use crate::{Error, Result};
 
@@ -52,6 +56,7 @@ pub struct NpyFile {
     fortran: bool,
     shape: Vec<usize>,
     offset: u64,
+    length: u64,
 }
 
 impl NpyFile {
@@ -113,7 +118,7 @@ impl NpyFile {
                 return Err(truncated(&format!("an array {shape:?} of {dtype}"), bytes.unwrap_or(u64::MAX)));
             }
         }
-        Ok(Self { path: path.to_path_buf(), file, dtype, fortran, shape, offset })
+        Ok(Self { path: path.to_path_buf(), file, dtype, fortran, shape, offset, length })
     }
 
     /// The path it was opened with.
@@ -160,8 +165,39 @@ impl NpyFile {
             return Err(Error::invalid(&self.path, "item", "an array in C order", got));
         }
         let count: usize = self.item_shape().iter().product();
+        if self.is_native_f32() {
+            let mut values = vec![0f32; count];
+            self.item_into(i, &mut values)?;
+            return self.shaped(self.item_shape(), values);
+        }
         let values = self.numbers(i * count, count, |bytes, dtype| to_f64(bytes, dtype) as f32)?;
         self.shaped(self.item_shape(), values)
+    }
+
+    /// Whether the numbers are f32 in the byte order of this machine, in C order: then they are read without conversion.
+    fn is_native_f32(&self) -> bool {
+        (self.dtype.kind, self.dtype.size) == (Kind::Float, 4)
+            && self.dtype.big_endian == cfg!(target_endian = "big")
+            && (!self.fortran || self.shape.len() < 2)
+    }
+
+    /// Item `i` along the first axis into memory of the caller, as f32.
+    ///
+    /// # Errors
+    /// As [`NpyFile::item`]; [`Error::Invalid`] when `out` has another length than an item.
+    pub fn item_into(&self, i: usize, out: &mut [f32]) -> Result<()> {
+        let count: usize = self.item_shape().iter().product();
+        if out.len() != count {
+            let got = out.len().to_string();
+            return Err(Error::invalid(&self.path, "room for an item", count.to_string(), got));
+        }
+        if i < self.len() && self.is_native_f32() {
+            let at = self.offset + (i * count * 4) as u64;
+            return read_at(&self.file, bytemuck::cast_slice_mut(out), at).map_err(Error::read(&self.path));
+        }
+        let values = self.item(i)?;
+        out.iter_mut().zip(values.iter()).for_each(|(o, v)| *o = *v);
+        Ok(())
     }
 
     /// The whole array in its own type.
@@ -186,6 +222,12 @@ impl NpyFile {
     /// # Errors
     /// [`Error::Read`].
     pub fn read_f32(&self) -> Result<ArrayD<f32>> {
+        if self.is_native_f32() {
+            let mut values = vec![0f32; self.shape.iter().product()];
+            read_at(&self.file, bytemuck::cast_slice_mut(&mut values), self.offset)
+                .map_err(Error::read(&self.path))?;
+            return self.shaped(&self.shape, values);
+        }
         if (self.dtype.kind, self.dtype.size) == (Kind::Float, 4) {
             return self.read();
         }

@@ -1,4 +1,4 @@
-//! Finding the files of a snapshot.
+//! Finding the files of a snapshot or of a group catalogue.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,7 +6,52 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
-/// The files of one snapshot.
+/// What the files hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// `snap_NNN`, `snapshot_NNN`, in `snapdir_NNN/` or `snapshots/NNN/`; of a subbox, `snap_subboxS_NNN`.
+    Snapshot,
+    /// `fof_subhalo_tab_NNN`, `groups_NNN`, in `groups_NNN/` or `groupcats/NNN/`.
+    Groups,
+}
+
+impl Kind {
+    fn prefixes(self) -> &'static [&'static str] {
+        match self {
+            Self::Snapshot => &["snapshot_", "snap_"],
+            Self::Groups => &["fof_subhalo_tab_", "fof_tab_", "groups_"],
+        }
+    }
+
+    /// Folders of one snapshot, and folders of such folders.
+    fn folders(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Snapshot => ("snapdir_", "snapshots"),
+            Self::Groups => ("groups_", "groupcats"),
+        }
+    }
+
+    fn what(self, wanted: Option<u64>) -> String {
+        match (self, wanted) {
+            (Self::Snapshot, Some(n)) => {
+                format!("snapshot {n} (snap_{n:03}.hdf5, snap_{n:03}.0.hdf5, snapdir_{n:03}/, ...)")
+            }
+            (Self::Snapshot, None) => {
+                "snapshot (snap_NNN.hdf5, snap_NNN.C.hdf5, snapshot_NNN..., snapdir_NNN/)".to_owned()
+            }
+            (Self::Groups, Some(n)) => {
+                format!(
+                    "group catalogue {n} (fof_subhalo_tab_{n:03}.0.hdf5, groups_{n:03}.hdf5, groups_{n:03}/, ...)"
+                )
+            }
+            (Self::Groups, None) => {
+                "group catalogue (fof_subhalo_tab_NNN.C.hdf5, groups_NNN.hdf5, groups_NNN/)".to_owned()
+            }
+        }
+    }
+}
+
+/// The files of one snapshot or catalogue.
 #[derive(Debug)]
 pub(super) struct Chunks {
     /// What the user named.
@@ -24,7 +69,7 @@ struct Name {
     chunk: Option<u64>,
 }
 
-fn parse(path: &Path) -> Option<Name> {
+fn parse(path: &Path, kind: Kind) -> Option<Name> {
     let name = path.file_name()?.to_str()?;
     let base = name.strip_suffix(".hdf5").or_else(|| name.strip_suffix(".h5"))?;
     let (stem, chunk) = match base.rsplit_once('.') {
@@ -33,65 +78,71 @@ fn parse(path: &Path) -> Option<Name> {
         }
         _ => (base, None),
     };
-    let prefixes = ["snapshot_", "snap_"];
-    let snapshot = prefixes.iter().find_map(|p| stem.strip_prefix(p)).and_then(|n| n.parse().ok());
+    let number = |rest: &str| {
+        // The snapshots of a subbox carry its number first.
+        let rest = match rest.strip_prefix("subbox").and_then(|r| r.split_once('_')) {
+            Some((subbox, number)) if subbox.parse::<u64>().is_ok() => number,
+            _ => rest,
+        };
+        rest.parse().ok()
+    };
+    let snapshot = kind.prefixes().iter().find_map(|p| stem.strip_prefix(p)).and_then(number);
     Some(Name { stem: stem.to_owned(), snapshot, chunk })
 }
 
 impl Chunks {
     /// The files of the snapshot at `path`: a file, one chunk of many (which stands for all), the folder that holds
-    /// them, or a folder with `snapdir_NNN` or `snapshots/NNN` below it. `wanted` picks one of several snapshots.
+    /// them, or a folder with `snapdir_NNN` or `snapshots/NNN` below it; the same of catalogues. `wanted` picks one of
+    /// several snapshots.
     ///
     /// # Errors
     /// [`Error::Read`]; [`Error::NotFound`]; [`Error::Invalid`] when there are several snapshots and none was picked.
-    pub(super) fn find(path: &Path, wanted: Option<u64>) -> Result<Self> {
+    pub(super) fn find(path: &Path, wanted: Option<u64>, kind: Kind) -> Result<Self> {
         let metadata = fs::metadata(path).map_err(Error::read(path))?;
         if metadata.is_file() {
-            return Self::of_file(path);
+            return Self::of_file(path, kind);
         }
-        let mut found: BTreeMap<(PathBuf, String), (Option<u64>, Vec<PathBuf>)> = BTreeMap::new();
-        for folder in candidate_folders(path)? {
+        let mut found: BTreeMap<(PathBuf, String), Vec<PathBuf>> = BTreeMap::new();
+        for folder in candidate_folders(path, kind)? {
             for file in entries(&folder)? {
-                if let Some(Name { stem, snapshot: Some(snapshot), .. }) = parse(&file)
+                if let Some(Name { stem, snapshot: Some(snapshot), .. }) = parse(&file, kind)
                     && wanted.is_none_or(|w| w == snapshot)
+                    && file.is_file()
                 {
-                    let of_stem = found.entry((folder.clone(), stem)).or_insert((Some(snapshot), Vec::new()));
-                    of_stem.1.push(file);
+                    found.entry((folder.clone(), stem)).or_default().push(file);
                 }
             }
         }
         let mut found = found.into_iter();
-        let what = || match wanted {
-            Some(n) => format!("snapshot {n} (snap_{n:03}.hdf5, snap_{n:03}.0.hdf5, snapdir_{n:03}/, ...)"),
-            None => "snapshot (snap_NNN.hdf5, snap_NNN.C.hdf5, snapshot_NNN..., snapdir_NNN/)".to_owned(),
-        };
-        let Some((_, (_, files))) = found.next() else {
-            return Err(Error::NotFound { path: path.to_path_buf(), expected: what() });
+        let Some((_, files)) = found.next() else {
+            return Err(Error::NotFound { path: path.to_path_buf(), expected: kind.what(wanted) });
         };
         if let Some(((folder, stem), _)) = found.next() {
             let got = format!("several: for example {} too", folder.join(stem).display());
             return Err(Error::invalid(path, "folder", "one snapshot (name it, or its number)", got));
         }
-        Self::of_files(path, files)
+        Self::of_files(path, files, kind)
     }
 
     /// The snapshot that a file belongs to.
-    fn of_file(path: &Path) -> Result<Self> {
-        let Some(Name { stem, chunk: Some(_), .. }) = parse(path) else {
+    fn of_file(path: &Path, kind: Kind) -> Result<Self> {
+        let Some(Name { stem, chunk: Some(_), .. }) = parse(path, kind) else {
             let files = vec![(0, path.to_path_buf())];
             return Ok(Self { path: path.to_path_buf(), files, numbered: false });
         };
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let siblings =
-            entries(folder)?.into_iter().filter(|file| parse(file).is_some_and(|n| n.stem == stem)).collect();
-        Self::of_files(folder, siblings)
+        let siblings = entries(folder)?
+            .into_iter()
+            .filter(|file| parse(file, kind).is_some_and(|n| n.stem == stem))
+            .collect();
+        Self::of_files(folder, siblings, kind)
     }
 
-    fn of_files(path: &Path, files: Vec<PathBuf>) -> Result<Self> {
+    fn of_files(path: &Path, files: Vec<PathBuf>, kind: Kind) -> Result<Self> {
         let mut chunks = Vec::new();
         let mut whole = None;
         for file in files {
-            match parse(&file).and_then(|n| n.chunk) {
+            match parse(&file, kind).and_then(|n| n.chunk) {
                 Some(number) => chunks.push((number, file)),
                 None => whole = Some(file),
             }
@@ -114,20 +165,22 @@ impl Chunks {
     }
 }
 
-fn candidate_folders(path: &Path) -> Result<Vec<PathBuf>> {
+fn candidate_folders(path: &Path, kind: Kind) -> Result<Vec<PathBuf>> {
+    let (one, many) = kind.folders();
     let mut folders = vec![path.to_path_buf()];
     for entry in entries(path)? {
         if !entry.is_dir() {
             continue;
         }
         match entry.file_name().and_then(|n| n.to_str()).unwrap_or_default() {
-            "snapshots" => {
+            name if name == many => {
                 folders.extend(entries(&entry)?.into_iter().filter(|e| e.is_dir()));
                 folders.push(entry);
             }
-            "output" => folders
-                .extend(entries(&entry)?.into_iter().filter(|e| e.is_dir() && name_starts(e, "snapdir_"))),
-            _ if name_starts(&entry, "snapdir_") => folders.push(entry),
+            "output" => {
+                folders.extend(entries(&entry)?.into_iter().filter(|e| e.is_dir() && name_starts(e, one)));
+            }
+            _ if name_starts(&entry, one) => folders.push(entry),
             _ => {}
         }
     }
@@ -138,7 +191,7 @@ fn name_starts(path: &Path, prefix: &str) -> bool {
     path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with(prefix))
 }
 
-fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::read(folder))? {
         paths.push(entry.map_err(Error::read(folder))?.path());
@@ -161,43 +214,44 @@ mod tests {
 
     #[test]
     fn the_layouts_in_use_are_found() {
-        for names in [
-            &["snap_099.0.hdf5", "snap_099.1.hdf5", "snap_099.10.hdf5"][..],
-            &["snapdir_099/snap_099.0.hdf5", "snapdir_099/snap_099.1.hdf5", "snapdir_099/snap_099.10.hdf5"],
-            &[
-                "output/snapdir_099/snap_099.0.hdf5",
-                "output/snapdir_099/snap_099.1.hdf5",
-                "output/snapdir_099/snap_099.10.hdf5",
-            ],
-            &[
-                "snapshots/099/snapshot_099.0.hdf5",
-                "snapshots/099/snapshot_099.1.hdf5",
-                "snapshots/099/snapshot_099.10.hdf5",
-            ],
+        for (pattern, kind) in [
+            ("snap_099.C", Kind::Snapshot),
+            ("snapdir_099/snap_099.C", Kind::Snapshot),
+            ("output/snapdir_099/snap_099.C", Kind::Snapshot),
+            ("snapshots/099/snapshot_099.C", Kind::Snapshot),
+            ("snapdir_subbox0_099/snap_subbox0_099.C", Kind::Snapshot),
+            ("fof_subhalo_tab_099.C", Kind::Groups),
+            ("groups_099/fof_subhalo_tab_099.C", Kind::Groups),
+            ("output/groups_099/groups_099.C", Kind::Groups),
+            ("groupcats/099/groups_099.C", Kind::Groups),
         ] {
             let dir = tempfile::tempdir().unwrap();
-            touch(dir.path(), names);
-            touch(dir.path(), &["readme.txt", "fof_subhalo_tab_099.0.hdf5"]);
-            let chunks = Chunks::find(dir.path(), None).unwrap();
-            assert_eq!(chunks.files.iter().map(|f| f.0).collect::<Vec<_>>(), [0, 1, 10]);
+            let names: Vec<String> =
+                ["0", "1", "10"].iter().map(|c| pattern.replace('C', c) + ".hdf5").collect();
+            touch(dir.path(), &names.iter().map(String::as_str).collect::<Vec<_>>());
+            let other = if kind == Kind::Groups { "snap_099.0.hdf5" } else { "fof_subhalo_tab_099.0.hdf5" };
+            touch(dir.path(), &["readme.txt", other]);
+            let chunks = Chunks::find(dir.path(), Some(99), kind).unwrap();
+            assert_eq!(chunks.files.iter().map(|f| f.0).collect::<Vec<_>>(), [0, 1, 10], "{pattern}");
             assert_eq!(chunks.missing(11), [2, 3, 4, 5, 6, 7, 8, 9]);
             // Any chunk stands for all.
-            assert_eq!(Chunks::find(&dir.path().join(names[1]), None).unwrap().files.len(), 3);
+            assert_eq!(Chunks::find(&dir.path().join(&names[1]), None, kind).unwrap().files.len(), 3);
         }
     }
 
     #[test]
     fn single_files_and_several_snapshots() {
         let dir = tempfile::tempdir().unwrap();
+        let find = |wanted| Chunks::find(dir.path(), wanted, Kind::Snapshot);
         touch(dir.path(), &["snap_033.hdf5", "odd name.hdf5"]);
-        assert_eq!(Chunks::find(dir.path(), None).unwrap().files.len(), 1);
-        assert!(!Chunks::find(&dir.path().join("odd name.hdf5"), None).unwrap().numbered);
+        assert_eq!(find(None).unwrap().files.len(), 1);
+        assert!(!Chunks::find(&dir.path().join("odd name.hdf5"), None, Kind::Snapshot).unwrap().numbered);
         touch(dir.path(), &["snapshot_090.hdf5"]);
-        let message = Chunks::find(dir.path(), None).unwrap_err().to_string();
+        let message = find(None).unwrap_err().to_string();
         assert!(message.contains("snapshot_090"), "{message}");
-        let picked = Chunks::find(dir.path(), Some(90)).unwrap();
+        let picked = find(Some(90)).unwrap();
         assert!(picked.files[0].1.ends_with("snapshot_090.hdf5"));
-        let message = Chunks::find(dir.path(), Some(7)).unwrap_err().to_string();
+        let message = find(Some(7)).unwrap_err().to_string();
         assert!(message.contains("snap_007"), "{message}");
     }
 }

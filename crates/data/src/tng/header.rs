@@ -5,11 +5,14 @@ use std::path::Path;
 
 use halocast_core::{Cosmology, Header};
 
+use super::units::UnitSystem;
 use crate::hdf5::{Attribute, Hdf5Read};
 use crate::{Error, Result};
 
 /// The box of the first generation of CAMELS, 25 Mpc/h, stands in for a header that gives none.
 const DEFAULT_BOX: f64 = 25_000.0;
+/// Where files state their units.
+const UNITS: [&str; 3] = ["UnitLength_in_cm", "UnitMass_in_g", "UnitVelocity_in_cm_per_s"];
 /// More files than any simulation has.
 const FILES_LIMIT: u64 = 1 << 20;
 
@@ -24,16 +27,43 @@ pub(super) struct RawHeader {
     pub total: Option<[u64; 6]>,
     /// One line for each value that a default stands in for.
     pub defaults: Vec<String>,
+    /// The units of the file's numbers, as far as it states them.
+    pub system: UnitSystem,
+    /// The attributes themselves.
+    values: BTreeMap<String, Attribute>,
 }
 
 impl RawHeader {
     pub(super) fn read(file: &dyn Hdf5Read, box_size: Option<f64>) -> Result<Self> {
         let path = file.path();
-        if !file.groups("")?.iter().any(|g| g == "Header") {
-            let available = file.groups("")?.join(", ");
+        let groups = file.groups("")?;
+        if !groups.iter().any(|g| g == "Header") {
+            let available = groups.join(", ");
             return Err(Error::Absent { path: path.to_path_buf(), field: "group /Header".into(), available });
         }
-        let attributes = Attributes { path, values: file.attributes("Header")? };
+        let mut values = file.attributes("Header")?;
+        if groups.iter().any(|g| g == "Parameters") {
+            // GADGET-4 keeps the cosmology and the units there.
+            let parameters = file.attributes("Parameters")?;
+            for name in
+                ["BoxSize", "HubbleParam", "Omega0", "OmegaBaryon", "OmegaLambda"].iter().chain(&UNITS)
+            {
+                if let (None, Some(value)) = (values.get(*name), parameters.get(*name)) {
+                    values.insert((*name).to_owned(), value.clone());
+                }
+            }
+        }
+        Self::of(path, values, box_size)
+    }
+
+    /// The header of a file that has none: all defaults.
+    pub(super) fn absent(path: &Path, box_size: Option<f64>) -> Result<Self> {
+        Self::of(path, BTreeMap::new(), box_size)
+    }
+
+    fn of(path: &Path, values: BTreeMap<String, Attribute>, box_size: Option<f64>) -> Result<Self> {
+        let attributes = Attributes { path, values };
+        let system = UnitSystem::of(&attributes.values).unwrap_or_default();
         let mut defaults = Vec::new();
         let tng = Cosmology::illustris_tng();
 
@@ -56,7 +86,10 @@ impl RawHeader {
         };
         let box_size = match box_size {
             Some(given) => given,
-            None => or_default("BoxSize", attributes.number("BoxSize", 1e-6..=1e12)?, DEFAULT_BOX, " ckpc/h"),
+            None => {
+                let stated = attributes.number("BoxSize", 1e-6..=1e12)?.map(|side| side * system.to_kpc());
+                or_default("BoxSize", stated, DEFAULT_BOX, " ckpc/h")
+            }
         };
         let omega_m = or_default("Omega0", attributes.number("Omega0", 1e-6..=1.0)?, tng.omega_m, "");
         let h = or_default("HubbleParam", attributes.number("HubbleParam", 1e-3..=2.0)?, tng.h, "");
@@ -86,23 +119,42 @@ impl RawHeader {
                 Some(low)
             }
         };
-        let files = attributes.get("NumFilesPerSnapshot").and_then(Attribute::to_u64);
-        let files = files.and_then(|f| f.first().copied());
+        let files = attributes.get("NumFilesPerSnapshot").or(attributes.get("NumFiles"));
+        let files = files.and_then(Attribute::to_u64).and_then(|f| f.first().copied());
         if files.is_some_and(|n| n == 0 || n > FILES_LIMIT) {
             let got = files.unwrap_or_default().to_string();
             return Err(Error::invalid(path, "/Header NumFilesPerSnapshot", "1 to 2^20", got));
         }
         let mass_table = match attributes.get("MassTable") {
             None => [0.0; 6],
-            Some(value) => {
-                six(value.to_f64(), 0.0).filter(|m| m.iter().all(|m| m.is_finite() && *m >= 0.0)).ok_or_else(
-                    || Error::invalid(path, "/Header MassTable", "6 masses of at least 0", value.to_string()),
-                )?
-            }
+            Some(value) => six(value.to_f64(), 0.0)
+                .filter(|m| m.iter().all(|m| m.is_finite() && *m >= 0.0))
+                .ok_or_else(|| {
+                    Error::invalid(path, "/Header MassTable", "6 masses of at least 0", value.to_string())
+                })?
+                .map(|mass| mass * system.to_1e10_msun()),
         };
         let promised = total.unwrap_or_default();
         let header = Header { box_size, time, redshift, cosmology, mass_table, promised };
-        Ok(Self { header, files, this_file: attributes.counts("NumPart_ThisFile")?, total, defaults })
+        let this_file = attributes.counts("NumPart_ThisFile")?;
+        Ok(Self { header, files, this_file, total, defaults, system, values: attributes.values })
+    }
+
+    /// A count that goes by one of several names.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when it is not one whole number of at least 0.
+    pub(super) fn count(&self, path: &Path, names: &[&str]) -> Result<Option<u64>> {
+        let Some((name, value)) = names.iter().find_map(|n| self.values.get(*n).map(|v| (n, v))) else {
+            return Ok(None);
+        };
+        match value.to_u64().as_deref() {
+            Some([one]) => Ok(Some(*one)),
+            _ => {
+                let field = format!("/Header {name}");
+                Err(Error::invalid(path, field, "a count of at least 0", value.to_string()))
+            }
+        }
     }
 
     /// Checks that a later file of the snapshot is of the same simulation at the same time as this, the first.

@@ -1,19 +1,18 @@
-//! Reading a snapshot: all its files, the species and fields asked for, and a count of what should be there.
+//! What a snapshot consists of: its files, found, checked against one another and counted.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use halocast_core::{FieldValues, ParticleSet, Snapshot, Species, Unit};
-use ndarray::{ArrayD, Axis, concatenate};
+use halocast_core::Species;
 
-use super::chunks::Chunks;
+use super::chunks::{Chunks, Kind};
 use super::header::RawHeader;
-use super::units;
 use crate::error::Incomplete;
 use crate::hdf5::{Hdf5Read, open_hdf5};
 use crate::{Error, Result};
 
-/// What to read of a snapshot.
+/// What to read of a snapshot or group catalogue.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReadOptions {
     /// The species to read; `None` for all.
@@ -26,12 +25,37 @@ pub struct ReadOptions {
     pub snapshot: Option<u64>,
     /// The side of the box in ckpc/h, in place of the header's.
     pub box_size: Option<f64>,
+    /// Of how many particles, in the order of the files, one is read: 10 reads the first, the eleventh, ... Masses are
+    /// not scaled. 0 is as 1.
+    pub stride: usize,
+    /// The type that floating-point fields are given.
+    pub precision: Precision,
+    /// Whether wind is left out of the stars: the particles of type 4 whose `GFM_StellarFormationTime` is not positive
+    /// are gas on its way, not stars.
+    pub without_wind: bool,
+}
+
+/// The type of floating-point numbers; integers keep theirs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// As they are stored.
+    #[default]
+    Stored,
+    /// 32 bits; a number beyond their range is an error.
+    Single,
+    /// 64 bits.
+    Double,
 }
 
 impl ReadOptions {
     /// Everything, and what is missing is a warning.
     pub fn allow_missing() -> Self {
         Self { allow_missing: true, ..Self::default() }
+    }
+
+    /// Stars alone, without wind: what a map of stars is made of.
+    pub fn stars() -> Self {
+        Self { without_wind: true, ..Self::default() }.only(Species::Stars)
     }
 
     /// Only this species.
@@ -46,11 +70,23 @@ impl ReadOptions {
         self
     }
 
-    fn wants_species(&self, species: Species) -> bool {
+    /// One of `stride` particles.
+    pub fn with_stride(mut self, stride: usize) -> Self {
+        self.stride = stride;
+        self
+    }
+
+    /// Floating-point fields in this type.
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    pub(super) fn wants_species(&self, species: Species) -> bool {
         self.species.as_ref().is_none_or(|s| s.contains(&species))
     }
 
-    fn wants_field(&self, name: &str) -> bool {
+    pub(super) fn wants_field(&self, name: &str) -> bool {
         self.fields.as_ref().is_none_or(|f| f.iter().any(|field| field == name))
     }
 }
@@ -60,14 +96,13 @@ pub(super) fn group_name(species: Species) -> String {
     format!("PartType{}", species.number())
 }
 
-/// The rows of the datasets of a species in one file; all agree. `None` when the file has no such group.
-pub(super) fn stored_rows(file: &dyn Hdf5Read, groups: &[String], species: Species) -> Result<Option<u64>> {
-    let group = group_name(species);
-    if !groups.contains(&group) {
+/// The rows of the datasets of a group in one file; all agree. `None` when the file has no such group.
+pub(super) fn stored_rows(file: &dyn Hdf5Read, groups: &[String], group: &str) -> Result<Option<u64>> {
+    if !groups.iter().any(|g| g == group) {
         return Ok(None);
     }
     let mut rows: Option<(String, usize)> = None;
-    for name in file.datasets(&group)? {
+    for name in file.datasets(group)? {
         let dataset = format!("{group}/{name}");
         let here = file.info(&dataset)?.rows();
         match &rows {
@@ -86,37 +121,83 @@ pub(super) fn stored_rows(file: &dyn Hdf5Read, groups: &[String], species: Speci
 pub(super) struct Survey {
     pub chunks: Chunks,
     pub first: RawHeader,
-    pub files: Vec<OpenChunk>,
+    pub files: Vec<Chunk>,
     pub stored: [u64; 6],
     pub incomplete: Incomplete,
 }
 
-pub(super) struct OpenChunk {
-    pub file: Box<dyn Hdf5Read>,
+/// One file of a snapshot.
+pub(super) struct Chunk {
+    pub number: u64,
+    pub path: PathBuf,
     pub rows: [u64; 6],
+    open: OnceLock<Box<dyn Hdf5Read>>,
+}
+
+/// Files that are kept open between reads; systems limit them.
+const OPEN_LIMIT: usize = 256;
+
+/// A file that is kept open, or one that is closed after use.
+pub(super) enum Opened<'a> {
+    Kept(&'a (dyn Hdf5Read + 'static)),
+    Once(Box<dyn Hdf5Read>),
+}
+
+impl std::ops::Deref for Opened<'_> {
+    type Target = dyn Hdf5Read;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Kept(file) => *file,
+            Self::Once(file) => &**file,
+        }
+    }
+}
+
+impl Chunk {
+    /// The file, open.
+    pub(super) fn file(&self) -> Result<Opened<'_>> {
+        if let Some(file) = self.open.get() {
+            return Ok(Opened::Kept(&**file));
+        }
+        open_hdf5(&self.path).map(Opened::Once)
+    }
 }
 
 impl Survey {
     pub(super) fn new(path: &Path, options: &ReadOptions) -> Result<Self> {
-        let chunks = Chunks::find(path, options.snapshot)?;
+        let chunks = Chunks::find(path, options.snapshot, Kind::Snapshot)?;
         let mut first: Option<RawHeader> = None;
         let mut files = Vec::with_capacity(chunks.files.len());
         let mut stored = [0u64; 6];
         let mut announced: Option<[u64; 6]> = Some([0; 6]);
-        for (_, path) in &chunks.files {
+        for (number, path) in &chunks.files {
             let file = open_hdf5(path)?;
             let header = RawHeader::read(&*file, options.box_size)?;
             let groups = file.groups("")?;
             let mut rows = [0; 6];
             for species in Species::ALL {
-                rows[species.number()] = stored_rows(&*file, &groups, species)?.unwrap_or(0);
-                stored[species.number()] += rows[species.number()];
+                let here = stored_rows(&*file, &groups, &group_name(species))?.unwrap_or(0);
+                rows[species.number()] = here;
+                let sum = stored[species.number()].checked_add(here);
+                stored[species.number()] = sum.ok_or_else(|| {
+                    Error::invalid(
+                        path,
+                        format!("rows of {}", group_name(species)),
+                        "a sum below 2^64",
+                        "more",
+                    )
+                })?;
             }
             announced = announced.zip(header.this_file).map(|(mut sum, here)| {
                 sum.iter_mut().zip(here).for_each(|(s, h)| *s = s.saturating_add(h));
                 sum
             });
-            files.push(OpenChunk { file, rows });
+            let open = OnceLock::new();
+            if files.len() < OPEN_LIMIT {
+                let _ = open.set(file);
+            }
+            files.push(Chunk { number: *number, path: path.clone(), rows, open });
             match &first {
                 Some(first) => first.agree(&header, path)?,
                 None => first = Some(header),
@@ -142,163 +223,37 @@ impl Survey {
             chunks_expected: expected,
             chunks_found: chunks.files.len() as u64,
             counts,
+            tables: Vec::new(),
         };
         Ok(Self { chunks, first, files, stored, incomplete })
     }
-}
 
-/// Reads a snapshot.
-///
-/// `path` is a file, any one chunk of many (it stands for all), or a folder: of chunks, or with `snapdir_NNN/`,
-/// `snapshots/NNN/` or `output/snapdir_NNN/` below it. Names are `snap_NNN` or `snapshot_NNN`, with or without a chunk
-/// number: IllustrisTNG's and CAMELS' layouts, old and new.
-///
-/// Values keep the type they are stored with, up to widening integers to 64 bits and halves to 32. Units come from the
-/// attributes `to_cgs`, `a_scaling` and `h_scaling`, else from a table of IllustrisTNG's fields. What a header does
-/// not say is taken from IllustrisTNG's cosmology, and the box of CAMELS (25 Mpc/h), with a line in
-/// [`Snapshot::warnings`].
-///
-/// # Errors
-/// [`Error::Incomplete`] when files or particles are missing, unless [`ReadOptions::allow_missing`];
-/// [`Error::NotFound`]; [`Error::Read`]; [`Error::Hdf5`]; [`Error::Invalid`] for a header or shapes that cannot be;
-/// [`Error::Absent`] for a species or field that is asked for and not there.
-pub fn read_snapshot(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Snapshot> {
-    let path = path.as_ref();
-    let survey = Survey::new(path, options)?;
-    let mut warnings = survey.first.defaults.clone();
-    if survey.incomplete.is_something() {
-        if !options.allow_missing {
-            return Err(Error::Incomplete(survey.incomplete));
+    /// Where rows of a species lie: the chunk and the rows in it. Rows are counted over the whole snapshot, so those
+    /// behind a missing file cannot be found.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when there are no such rows; [`Error::Incomplete`] when a missing file comes before them.
+    pub(super) fn locate(&self, species: Species, rows: Range<u64>) -> Result<Vec<(usize, Range<usize>)>> {
+        let n = species.number();
+        let promised = self.first.header.promised[n].max(self.stored[n]);
+        if rows.start > rows.end || rows.end > promised {
+            let field = format!("rows of {}", group_name(species));
+            let got = format!("{}..{}", rows.start, rows.end);
+            return Err(Error::invalid(&self.chunks.path, field, format!("within 0..{promised}"), got));
         }
-        warnings.extend(survey.incomplete.lines());
-    }
-    for warning in &warnings {
-        tracing::warn!(path = %path.display(), "{warning}");
-    }
-    let mut sets = BTreeMap::new();
-    for species in Species::ALL.into_iter().filter(|&s| options.wants_species(s)) {
-        if survey.stored[species.number()] > 0 {
-            sets.insert(species, read_species(&survey, species, options)?);
-        }
-    }
-    let snapshot = Snapshot { header: survey.first.header.clone(), sets, warnings };
-    check_request(path, &survey, &snapshot, options)?;
-    Ok(snapshot)
-}
-
-/// A species or field that was asked for by name has to be somewhere.
-fn check_request(path: &Path, survey: &Survey, snapshot: &Snapshot, options: &ReadOptions) -> Result<()> {
-    let absent = |field: String, available: Vec<String>| Error::Absent {
-        path: path.to_path_buf(),
-        field,
-        available: available.join(", "),
-    };
-    for species in options.species.iter().flatten() {
-        // None promised and none stored: an empty set, asked for or not, is what there is.
-        if !snapshot.sets.contains_key(species) && survey.first.header.promised[species.number()] == 0 {
-            let present = Species::ALL.iter().filter(|s| survey.stored[s.number()] > 0);
-            return Err(absent(
-                format!("particles of type {species}"),
-                present.map(Species::to_string).collect(),
-            ));
-        }
-    }
-    for field in options.fields.iter().flatten() {
-        if !snapshot.sets.is_empty() && snapshot.sets.values().all(|set| set.field(field).is_err()) {
-            let mut available = BTreeSet::new();
-            for species in snapshot.sets.keys() {
-                for chunk in survey.files.iter().filter(|c| c.rows[species.number()] > 0) {
-                    available.extend(chunk.file.datasets(&group_name(*species))?);
-                }
+        let missing = self.incomplete.missing.first().copied().unwrap_or(u64::MAX);
+        let (mut at, mut parts) = (0, Vec::new());
+        for (i, chunk) in self.files.iter().enumerate().take_while(|(_, c)| c.number < missing) {
+            let here = at..at + chunk.rows[n];
+            let (start, end) = (rows.start.max(here.start), rows.end.min(here.end));
+            if start < end {
+                parts.push((i, (start - at) as usize..(end - at) as usize));
             }
-            return Err(absent(format!("field {field:?}"), available.into_iter().collect()));
+            at = here.end;
         }
-    }
-    Ok(())
-}
-
-fn read_species(survey: &Survey, species: Species, options: &ReadOptions) -> Result<ParticleSet> {
-    let group = group_name(species);
-    let files: Vec<_> = survey.files.iter().filter(|c| c.rows[species.number()] > 0).collect();
-    let mut names = BTreeSet::new();
-    let mut lists = Vec::with_capacity(files.len());
-    for chunk in &files {
-        let list = chunk.file.datasets(&group)?;
-        names.extend(list.iter().cloned());
-        lists.push(list);
-    }
-    let total = survey.stored[species.number()] as usize;
-    let mut set = ParticleSet::new(species, total);
-    for name in names.into_iter().filter(|n| options.wants_field(n)) {
-        let dataset = format!("{group}/{name}");
-        let mut parts = Vec::with_capacity(files.len());
-        let mut unit: Option<Unit> = None;
-        for (chunk, list) in files.iter().zip(&lists) {
-            if !list.contains(&name) {
-                let available = list.join(", ");
-                let path = chunk.file.path().to_path_buf();
-                return Err(Error::Absent { path, field: format!("dataset {dataset}"), available });
-            }
-            parts.push(chunk.file.read(&dataset)?);
-            let here = units::read(&name, &chunk.file.attributes(&dataset)?);
-            match &unit {
-                Some(first) if *first != here => {
-                    let (expected, got) = (format!("{first:?} as in other files"), format!("{here:?}"));
-                    return Err(Error::invalid(
-                        chunk.file.path(),
-                        format!("unit of {dataset}"),
-                        expected,
-                        got,
-                    ));
-                }
-                Some(_) => {}
-                None => unit = Some(here),
-            }
+        if rows.end > at && !rows.is_empty() {
+            return Err(Error::Incomplete(self.incomplete.clone()));
         }
-        let values = join(&survey.chunks.path, &dataset, parts)?;
-        set.insert(name, values, unit.unwrap_or_else(Unit::dimensionless))?;
+        Ok(parts)
     }
-    Ok(set)
-}
-
-/// One array of the parts of many files.
-fn join(path: &Path, dataset: &str, parts: Vec<FieldValues>) -> Result<FieldValues> {
-    let other = || {
-        Error::invalid(
-            path,
-            dataset,
-            "the same type and shape in every file",
-            "another type or shape in some",
-        )
-    };
-    macro_rules! join_as {
-        ($variant:ident) => {{
-            let mut arrays = Vec::with_capacity(parts.len());
-            for part in parts {
-                match part {
-                    FieldValues::$variant(array) => arrays.push(array),
-                    _ => return Err(other()),
-                }
-            }
-            FieldValues::$variant(stack(arrays).ok_or_else(other)?)
-        }};
-    }
-    Ok(match parts.first() {
-        Some(FieldValues::F32(_)) => join_as!(F32),
-        Some(FieldValues::F64(_)) => join_as!(F64),
-        Some(FieldValues::I64(_)) => join_as!(I64),
-        Some(FieldValues::U64(_)) => join_as!(U64),
-        _ => return Err(other()),
-    })
-}
-
-fn stack<T: Clone>(mut arrays: Vec<ArrayD<T>>) -> Option<ArrayD<T>> {
-    if arrays.len() == 1 {
-        return arrays.pop();
-    }
-    let views: Vec<_> = arrays.iter().map(|a| a.view()).collect();
-    if views.iter().any(|v| v.ndim() == 0) {
-        return None;
-    }
-    concatenate(Axis(0), &views).ok()
 }

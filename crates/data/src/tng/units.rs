@@ -1,4 +1,8 @@
-//! The units of the fields of IllustrisTNG files.
+//! The units of the fields of IllustrisTNG files, and of files that name their fields as these do.
+//!
+//! A field's unit is read from its own attributes where it has them (snapshots of the data release), and comes from the
+//! table of this file where not (group catalogues, trees, cutouts, CAMELS, GADGET-4). Where a file states another system
+//! of units, such as Mpc/h for lengths, the table is in that system.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +14,48 @@ use crate::hdf5::Attribute;
 pub(super) const UNIT_LENGTH: f64 = 3.085678e21;
 pub(super) const UNIT_MASS: f64 = 1.989e43;
 pub(super) const UNIT_VELOCITY: f64 = 1e5;
+
+/// The units of length, mass and velocity of a file, in cgs and without h and a.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct UnitSystem {
+    pub length: f64,
+    pub mass: f64,
+    pub velocity: f64,
+}
+
+impl Default for UnitSystem {
+    fn default() -> Self {
+        Self { length: UNIT_LENGTH, mass: UNIT_MASS, velocity: UNIT_VELOCITY }
+    }
+}
+
+impl UnitSystem {
+    /// The system that the attributes `UnitLength_in_cm`, ... state; `None` where they state none.
+    pub(super) fn of(attributes: &BTreeMap<String, Attribute>) -> Option<Self> {
+        let number = |key: &str| {
+            let value = attributes.get(key).and_then(Attribute::to_f64)?.first().copied()?;
+            (value.is_finite() && value > 0.0).then_some(value)
+        };
+        Some(Self {
+            length: number("UnitLength_in_cm")?,
+            mass: number("UnitMass_in_g")?,
+            velocity: number("UnitVelocity_in_cm_per_s")?,
+        })
+    }
+
+    /// The factor from its lengths to ckpc/h.
+    pub(super) fn to_kpc(self) -> f64 {
+        let ratio = self.length / UNIT_LENGTH;
+        // Constants of other digits are the same unit.
+        if (ratio - 1.0).abs() < 1e-3 { 1.0 } else { ratio }
+    }
+
+    /// The factor from its masses to 10^10 Msun/h.
+    pub(super) fn to_1e10_msun(self) -> f64 {
+        let ratio = self.mass / UNIT_MASS;
+        if (ratio - 1.0).abs() < 2e-3 { 1.0 } else { ratio }
+    }
+}
 
 /// A unit as exponents of length, mass, velocity, a and h.
 pub(super) struct Known {
@@ -40,7 +86,27 @@ const fn known(
 /// `MagneticField` is in (h/a^2) sqrt(unit pressure): to_cgs x value is in the Heaviside-Lorentz sense of the code.
 const TABLE: &[Known] = &[
     known(
-        &["Coordinates", "CenterOfMass", "BirthPos", "SubfindHsml", "BH_Hsml", "SmoothingLength"],
+        &[
+            "Coordinates",
+            "CenterOfMass",
+            "BirthPos",
+            "SubfindHsml",
+            "BH_Hsml",
+            "SmoothingLength",
+            "StellarHsml",
+            "GroupPos",
+            "GroupCM",
+            "Group_R_Crit200",
+            "Group_R_Crit500",
+            "Group_R_Mean200",
+            "Group_R_TopHat200",
+            "SubhaloPos",
+            "SubhaloCM",
+            "SubhaloHalfmassRad",
+            "SubhaloHalfmassRadType",
+            "SubhaloVmaxRad",
+            "SubhaloStellarPhotometricsRad",
+        ],
         "ckpc/h",
         [1.0, 0.0, 0.0],
         1.0,
@@ -48,7 +114,23 @@ const TABLE: &[Known] = &[
         None,
     ),
     known(&["Velocities", "BirthVel"], "km sqrt(a)/s", [0.0, 0.0, 1.0], 0.5, 0.0, None),
-    known(&["GFM_WindDMVelDisp", "SubfindVelDisp"], "km/s", [0.0, 0.0, 1.0], 0.0, 0.0, None),
+    known(
+        &[
+            "GFM_WindDMVelDisp",
+            "SubfindVelDisp",
+            "SubhaloVel",
+            "SubhaloVelDisp",
+            "SubhaloVmax",
+            "SubhaloVMax",
+        ],
+        "km/s",
+        [0.0, 0.0, 1.0],
+        0.0,
+        0.0,
+        None,
+    ),
+    known(&["GroupVel"], "km/s/a", [0.0, 0.0, 1.0], -1.0, 0.0, None),
+    known(&["SubhaloSpin"], "(kpc/h) (km/s)", [1.0, 0.0, 1.0], 0.0, -1.0, None),
     known(
         &[
             "Masses",
@@ -58,6 +140,27 @@ const TABLE: &[Known] = &[
             "BH_HostHaloMass",
             "BH_CumMassGrowth_QM",
             "BH_CumMassGrowth_RM",
+            "GroupMass",
+            "GroupMassType",
+            "GroupBHMass",
+            "GroupWindMass",
+            "Group_M_Crit200",
+            "Group_M_Crit500",
+            "Group_M_Mean200",
+            "Group_M_TopHat200",
+            "SubhaloMass",
+            "SubhaloMassType",
+            "SubhaloMassInHalfRad",
+            "SubhaloMassInHalfRadType",
+            "SubhaloMassInMaxRad",
+            "SubhaloMassInMaxRadType",
+            "SubhaloMassInRad",
+            "SubhaloMassInRadType",
+            "SubhaloBHMass",
+            "SubhaloWindMass",
+            "SubhaloStellarPhotometricsMassInRad",
+            "Mass",
+            "MassHistory",
         ],
         "1e10 Msun/h",
         [0.0, 1.0, 0.0],
@@ -75,11 +178,33 @@ const TABLE: &[Known] = &[
     ),
     known(&["InternalEnergy", "BH_U"], "(km/s)^2", [0.0, 0.0, 2.0], 0.0, 0.0, None),
     known(&["Potential"], "(km/s)^2/a", [0.0, 0.0, 2.0], -1.0, 0.0, None),
-    known(&["MagneticField"], "(h/a^2) sqrt(unit pressure)", [-1.5, 0.5, 1.0], -2.0, 1.0, None),
-    known(&["EnergyDissipation"], "(1/a) 1e10 Msun (km/s)^3/ckpc", [-1.0, 1.0, 3.0], -1.0, 0.0, None),
-    known(&["StarFormationRate"], "Msun/yr", [-1.0, 1.0, 1.0], 0.0, 0.0, Some(6.302_76e25)),
     known(
-        &["BH_Mdot", "BH_MdotBondi", "BH_MdotEddington"],
+        &["MagneticField", "SubhaloBfldDisk", "SubhaloBfldHalo"],
+        "(h/a^2) sqrt(unit pressure)",
+        [-1.5, 0.5, 1.0],
+        -2.0,
+        1.0,
+        None,
+    ),
+    known(&["EnergyDissipation"], "(1/a) 1e10 Msun (km/s)^3/ckpc", [-1.0, 1.0, 3.0], -1.0, 0.0, None),
+    known(
+        &[
+            "StarFormationRate",
+            "GroupSFR",
+            "SubhaloSFR",
+            "SubhaloSFRinHalfRad",
+            "SubhaloSFRinMaxRad",
+            "SubhaloSFRinRad",
+        ],
+        "Msun/yr",
+        [-1.0, 1.0, 1.0],
+        0.0,
+        0.0,
+        Some(6.302_76e25),
+    ),
+    known(&["SubhaloStellarPhotometrics"], "mag", [0.0; 3], 0.0, 0.0, Some(1.0)),
+    known(
+        &["BH_Mdot", "BH_MdotBondi", "BH_MdotEddington", "GroupBHMdot", "SubhaloBHMdot"],
         "(1e10 Msun/h)/(0.978 Gyr/h)",
         [-1.0, 1.0, 1.0],
         0.0,
@@ -110,6 +235,46 @@ const TABLE: &[Known] = &[
             "GFM_StellarFormationTime",
             "GFM_StellarPhotometrics",
             "Machnumber",
+            "GroupFirstSub",
+            "GroupLen",
+            "GroupLenType",
+            "GroupNsubs",
+            "GroupOffsetType",
+            "GroupGasMetalFractions",
+            "GroupGasMetallicity",
+            "GroupStarMetalFractions",
+            "GroupStarMetallicity",
+            "GroupAscale",
+            "SubhaloFlag",
+            "SubhaloGrNr",
+            "SubhaloGroupNr",
+            "SubhaloIDMostbound",
+            "SubhaloIDMostBound",
+            "SubhaloLen",
+            "SubhaloLenType",
+            "SubhaloOffsetType",
+            "SubhaloParent",
+            "SubhaloParentRank",
+            "SubhaloRankInGr",
+            "SubhaloGasMetalFractions",
+            "SubhaloGasMetalFractionsHalfRad",
+            "SubhaloGasMetalFractionsMaxRad",
+            "SubhaloGasMetalFractionsSfr",
+            "SubhaloGasMetalFractionsSfrWeighted",
+            "SubhaloGasMetallicity",
+            "SubhaloGasMetallicityHalfRad",
+            "SubhaloGasMetallicityMaxRad",
+            "SubhaloGasMetallicitySfr",
+            "SubhaloGasMetallicitySfrWeighted",
+            "SubhaloStarMetalFractions",
+            "SubhaloStarMetalFractionsHalfRad",
+            "SubhaloStarMetalFractionsMaxRad",
+            "SubhaloStarMetallicity",
+            "SubhaloStarMetallicityHalfRad",
+            "SubhaloStarMetallicityMaxRad",
+            "SubhaloNumber",
+            "SnapNum",
+            "SubfindID",
         ],
         "",
         [0.0; 3],
@@ -129,6 +294,25 @@ impl Known {
         Unit::new(self.label, self.to_cgs(), self.a, self.h)
     }
 
+    /// The unit in another system, with a label that says so where that matters.
+    fn unit_in(&self, system: UnitSystem) -> Unit {
+        let [l, m, v] = self.scaling;
+        let same = (l == 0.0 || system.to_kpc() == 1.0)
+            && (m == 0.0 || system.to_1e10_msun() == 1.0)
+            && (v == 0.0 || (system.velocity / UNIT_VELOCITY - 1.0).abs() < 1e-3);
+        if same || self.cgs.is_some() {
+            return self.unit();
+        }
+        let to_cgs = system.length.powf(l) * system.mass.powf(m) * system.velocity.powf(v);
+        let mpc = (system.to_kpc() / 1e3 - 1.0).abs() < 1e-3 && system.to_1e10_msun() == 1.0;
+        let label = if mpc {
+            self.label.replace("kpc", "Mpc")
+        } else {
+            format!("{to_cgs:e} cgs a^{} h^{}", self.a, self.h)
+        };
+        Unit::new(label, to_cgs, self.a, self.h)
+    }
+
     /// Whether a unit is this one up to the digits of the constants.
     fn is(&self, unit: &Unit) -> bool {
         (unit.to_cgs / self.to_cgs() - 1.0).abs() < 2e-3 && unit.a == self.a && unit.h == self.h
@@ -140,7 +324,13 @@ pub(super) fn of_field(name: &str) -> Option<&'static Known> {
 }
 
 /// The unit of a field from its attributes, else from the table, else a unit without meaning.
-pub(super) fn read(name: &str, attributes: &BTreeMap<String, Attribute>) -> Unit {
+#[cfg(test)]
+fn read(name: &str, attributes: &BTreeMap<String, Attribute>) -> Unit {
+    read_in(name, attributes, UnitSystem::default())
+}
+
+/// The unit of a field from its attributes, else from the table in the file's system, else a unit without meaning.
+pub(super) fn read_in(name: &str, attributes: &BTreeMap<String, Attribute>, system: UnitSystem) -> Unit {
     let number = |key: &str| {
         attributes
             .get(key)
@@ -150,7 +340,8 @@ pub(super) fn read(name: &str, attributes: &BTreeMap<String, Attribute>) -> Unit
     };
     let (Some(to_cgs), Some(a), Some(h)) = (number("to_cgs"), number("a_scaling"), number("h_scaling"))
     else {
-        return of_field(name).map_or_else(|| Unit::new("unknown", 1.0, 0.0, 0.0), Known::unit);
+        return of_field(name)
+            .map_or_else(|| Unit::new("unknown", 1.0, 0.0, 0.0), |known| known.unit_in(system));
     };
     // A factor of zero says that the quantity has no dimension.
     let mut unit = Unit::new("", if to_cgs == 0.0 { 1.0 } else { to_cgs }, a, h);
