@@ -47,6 +47,7 @@ mod ensemble;
 mod error;
 mod memorisation;
 mod minkowski;
+mod pairs;
 mod pdf;
 mod power;
 
@@ -60,6 +61,11 @@ pub use memorisation::{Memorisation, Nearest, Symmetries, memorisation, nearest}
 pub use minkowski::{
     MinkowskiConvention, MinkowskiFunctionals, MinkowskiFunctionals3d, PixelCounts, gaussian_minkowski,
     gaussian_minkowski_3d, minkowski_functionals, minkowski_functionals_3d, pixel_counts,
+};
+pub use pairs::{
+    AnisotropicCorrelation, CorrelationFunction, PairCounts, ProjectedCorrelation, anisotropic_correlation,
+    cloud_points, correlation_function, cross_pair_counts, landy_szalay, mean_separations, pair_counts,
+    projected_correlation, to_redshift_space,
 };
 pub use pdf::{Bins, Moments, PixelPdf, moments, pixel_pdf, quantiles};
 pub use power::{
