@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, ensemble};
 pub use cubes::{MinkowskiFunctionals3d, minkowski_functionals_3d};
+pub(crate) use gaussian::erfc;
 pub use gaussian::{gaussian_minkowski, gaussian_minkowski_3d};
 pub use pixels::PixelCounts;
 

@@ -54,7 +54,7 @@ const REFINEMENT: f64 = 3.0;
 const COLUMNS_A_TALLY: usize = 4;
 
 /// Checks the positions of a cloud; periodic ones come back inside the box.
-pub(super) fn checked(
+pub(crate) fn checked(
     operation: &'static str,
     what: &str,
     points: &[[f64; 3]],

@@ -9,7 +9,8 @@ use halocast_core::{Cloud, PeriodicBox};
 use serde::{Deserialize, Serialize};
 
 use crate::{Bins, Error, Result};
-use columns::{Columns, Reach, checked};
+pub(crate) use columns::checked;
+use columns::{Columns, Reach};
 pub use correlation::{
     AnisotropicCorrelation, CorrelationFunction, ProjectedCorrelation, anisotropic_correlation,
     correlation_function, landy_szalay, projected_correlation,
