@@ -10,9 +10,10 @@
 //! [`correlation_function`], [`landy_szalay`], [`anisotropic_correlation`], [`projected_correlation`],
 //! [`to_redshift_space`].
 //!
-//! **Beyond.** [`pixel_pdf`], [`moments`], [`quantiles`]; [`minkowski_functionals`] and [`pixel_counts`], all thresholds in one
-//! pass, [`minkowski_functionals_3d`], the closed forms of Gaussian fields ([`gaussian_minkowski`],
-//! [`gaussian_minkowski_3d`]); [`knn_cdf`] and [`void_probability`].
+//! **Beyond.** [`bispectrum`]; [`pixel_pdf`], [`moments`], [`quantiles`]; [`peak_counts`]; [`minkowski_functionals`] and
+//! [`pixel_counts`], all thresholds in one pass, [`minkowski_functionals_3d`], [`derivative_minkowski`] for smooth fields,
+//! the closed forms of Gaussian ones ([`gaussian_minkowski`], [`gaussian_minkowski_3d`]); [`betti_numbers`]; [`knn_cdf`] and
+//! [`void_probability`].
 //!
 //! **Objects.** [`Rings`] and [`cloud_profile`] for radial profiles, [`mass_radius`], [`Morphology`] (concentration,
 //! asymmetry, clumpiness, Gini, M20, centroid), [`velocity_dispersion`], [`axis_ratios`], [`halo_mass_function`].
@@ -50,6 +51,8 @@
 //!
 //! None: everything here is always there.
 
+mod betti;
+mod bispectrum;
 mod calibration;
 mod clouds;
 mod compare;
@@ -65,11 +68,14 @@ mod morphology;
 mod paired;
 mod pairs;
 mod pdf;
+mod peaks;
 mod power;
 mod profile;
 mod special;
 mod verdict;
 
+pub use betti::{BettiNumbers, betti_numbers};
+pub use bispectrum::{Bispectrum, bispectrum, bispectrum_3d};
 pub use calibration::{Coverage, RankHistogram, interval_coverage, rank_histogram, tarp};
 pub use clouds::{
     CloudDistance, KnnCdf, VoidProbability, cloud_distance, earth_movers, knn_cdf, sinkhorn, void_probability,
@@ -87,8 +93,9 @@ pub use features::{
 };
 pub use memorisation::{Memorisation, Nearest, Symmetries, memorisation, nearest};
 pub use minkowski::{
-    MinkowskiConvention, MinkowskiFunctionals, MinkowskiFunctionals3d, PixelCounts, gaussian_minkowski,
-    gaussian_minkowski_3d, minkowski_functionals, minkowski_functionals_3d, pixel_counts,
+    MinkowskiConvention, MinkowskiFunctionals, MinkowskiFunctionals3d, PixelCounts, derivative_minkowski,
+    derivative_minkowski_3d, gaussian_minkowski, gaussian_minkowski_3d, minkowski_functionals,
+    minkowski_functionals_3d, pixel_counts,
 };
 pub use morphology::Morphology;
 pub use paired::{PairedErrors, paired_errors};
@@ -98,6 +105,7 @@ pub use pairs::{
     projected_correlation, to_redshift_space,
 };
 pub use pdf::{Bins, Moments, PixelPdf, moments, pixel_pdf, quantiles};
+pub use peaks::{PeakCounts, minimum_counts, peak_counts};
 pub use power::{
     AngularPower, AnisotropicPower, BinnedPower, Binning, CrossSpectrum, CylindricalPower, PowerConvention,
     PowerMultipoles, PowerSpectra, PowerSpectrum, Window, angular_power, anisotropic_power, cross_spectrum,

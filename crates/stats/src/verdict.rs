@@ -275,7 +275,7 @@ mod tests {
         {
             assert!(text.contains(part), "{text}");
         }
-        assert!(Verdict::new(&[fine.clone()], [50, 50]).unwrap().to_string().contains("agree"));
+        assert!(Verdict::new(std::slice::from_ref(&fine), [50, 50]).unwrap().to_string().contains("agree"));
         assert!(Verdict::new(&[fine], [1, 50]).is_err());
         assert!(Verdict::new(&[], [5, 50]).is_err());
     }

@@ -160,7 +160,7 @@ mod tests {
         let mut rng = Rng::new(seed);
         // Half of them in a clump, so that columns differ.
         let mut point = |i: usize| {
-            let spread = if i % 2 == 0 { 1.0 } else { 0.1 };
+            let spread = if i.is_multiple_of(2) { 1.0 } else { 0.1 };
             [0; 3].map(|_| side * spread * rng.uniform())
         };
         (0..count).map(&mut point).collect()
