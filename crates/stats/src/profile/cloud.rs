@@ -128,7 +128,7 @@ pub fn mass_radius(
 }
 
 /// The velocity dispersion of a cloud about its mean velocity, weighted by mass: along x, y, z, each
-/// sqrt(<(v - <v>)^2>). The one-dimensional dispersion of the whole is the root mean square of the three.
+/// the root of the mean of (v - mean v)^2. The one-dimensional dispersion of the whole is the root mean square of the three.
 ///
 /// # Errors
 /// As [`mass_radius`].
