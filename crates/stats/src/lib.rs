@@ -3,18 +3,28 @@
 //! Is a generated map a map of the universe? An eye is soon content; these are the statistics by which the field judges,
 //! and the comparisons that turn two ensembles of maps into one number each.
 //!
-//! * [`power_spectra`], [`cross_spectrum`] and their three-dimensional kin: the power in each wavenumber bin, in Pylians'
-//!   or Mudur & Finkbeiner's convention, by name, for any shape of map.
-//! * [`anisotropic_power`]: what a line of sight adds: the multipoles P0, P2, P4 of a cube, its one-dimensional spectrum and
-//!   the power in (k_perp, k_par).
-//! * [`pixel_pdf`], [`moments`], [`quantiles`]: the distribution of pixel values; what falls outside the bins is reported.
-//! * [`minkowski_functionals`], [`pixel_counts`]: area, boundary and Euler characteristic of excursion sets, all
-//!   thresholds in one pass; [`minkowski_functionals_3d`]: volume, surface, curvature and Euler characteristic in cubes;
-//!   [`gaussian_minkowski`], [`gaussian_minkowski_3d`]: the closed forms of Gaussian fields.
-//! * [`wasserstein`], [`kolmogorov_smirnov`]: distances of two samples of numbers.
-//! * [`PowerDistance`], [`MinkowskiAgreement`], [`PixelDistance`]: each a [`Metric`](halocast_core::Metric) that judges
-//!   samples by the truth; [`split_half`] is the floor that noise alone sets.
-//! * [`memorisation`]: whether samples lie nearer to the training set than unseen truth does.
+//! **Two points.** [`power_spectra`], [`cross_spectrum`] and their three-dimensional kin: the power in each wavenumber bin, in
+//! Pylians' or Mudur & Finkbeiner's convention, by name, for any shape of map; r(k) and the transfer function
+//! ([`CrossSpectrum`]), error bars and wider bins ([`PowerSpectrum`]), two interlaced grids ([`interlaced_power_3d`]), C_l of
+//! a piece of sky ([`angular_power`]); what a line of sight adds ([`anisotropic_power`]). Clouds: [`pair_counts`],
+//! [`correlation_function`], [`landy_szalay`], [`anisotropic_correlation`], [`projected_correlation`],
+//! [`to_redshift_space`].
+//!
+//! **Beyond.** [`bispectrum`]; [`pixel_pdf`], [`moments`], [`quantiles`]; [`peak_counts`]; [`minkowski_functionals`] and
+//! [`pixel_counts`], all thresholds in one pass, [`minkowski_functionals_3d`], [`derivative_minkowski`] for smooth fields,
+//! the closed forms of Gaussian ones ([`gaussian_minkowski`], [`gaussian_minkowski_3d`]); [`betti_numbers`]; [`knn_cdf`] and
+//! [`void_probability`].
+//!
+//! **Objects.** [`Rings`] and [`cloud_profile`] for radial profiles, [`mass_radius`], [`Morphology`] (concentration,
+//! asymmetry, clumpiness, Gini, M20, centroid), [`velocity_dispersion`], [`axis_ratios`], [`halo_mass_function`].
+//!
+//! **Two ensembles.** [`PowerDistance`], [`MinkowskiAgreement`], [`PixelDistance`]: each a
+//! [`Metric`](halocast_core::Metric); [`split_half`] is the floor that noise alone sets. [`chi_squared`], [`envelope`],
+//! [`wasserstein`], [`kolmogorov_smirnov`]; in a feature space [`energy_distance`], [`maximum_mean_discrepancy`],
+//! [`sliced_wasserstein`], [`frechet_distance`], [`fidelity`] (precision, recall, density, coverage); of clouds
+//! [`cloud_distance`] (Chamfer, Hausdorff), [`earth_movers`], [`sinkhorn`]; of pairs [`paired_errors`] (PSNR, SSIM);
+//! of posteriors [`rank_histogram`], [`interval_coverage`], [`tarp`]; [`memorisation`]: whether samples lie nearer to the
+//! training set than unseen truth does. [`Verdict`] says in a sentence where samples fail.
 //!
 //! All sums are in float64 and in a fixed order: the same numbers at any number of threads.
 //!
@@ -41,29 +51,68 @@
 //!
 //! None: everything here is always there.
 
+mod betti;
+mod bispectrum;
+mod calibration;
+mod clouds;
 mod compare;
+mod covariance;
 mod distance;
+mod eigen;
 mod ensemble;
 mod error;
+mod features;
 mod memorisation;
 mod minkowski;
+mod morphology;
+mod paired;
+mod pairs;
 mod pdf;
+mod peaks;
 mod power;
+mod profile;
+mod special;
+mod verdict;
 
+pub use betti::{BettiNumbers, betti_numbers};
+pub use bispectrum::{Bispectrum, bispectrum, bispectrum_3d};
+pub use calibration::{Coverage, RankHistogram, interval_coverage, rank_histogram, tarp};
+pub use clouds::{
+    CloudDistance, KnnCdf, VoidProbability, cloud_distance, earth_movers, knn_cdf, sinkhorn, void_probability,
+};
 pub use compare::{
     MinkowskiAgreement, MinkowskiInside, PixelDistance, PixelDistanceKind, PowerDistance,
     mean_abs_fractional, minkowski_inside, split_half,
 };
+pub use covariance::{ChiSquared, Resampling, chi_squared, mean_covariance};
 pub use distance::{kolmogorov_smirnov, wasserstein};
 pub use error::{Error, Result};
+pub use features::{
+    Fidelity, MaximumMeanDiscrepancy, energy_distance, fidelity, frechet_distance, maximum_mean_discrepancy,
+    median_distance, sliced_wasserstein,
+};
 pub use memorisation::{Memorisation, Nearest, Symmetries, memorisation, nearest};
 pub use minkowski::{
-    MinkowskiConvention, MinkowskiFunctionals, MinkowskiFunctionals3d, PixelCounts, gaussian_minkowski,
-    gaussian_minkowski_3d, minkowski_functionals, minkowski_functionals_3d, pixel_counts,
+    MinkowskiConvention, MinkowskiFunctionals, MinkowskiFunctionals3d, PixelCounts, derivative_minkowski,
+    derivative_minkowski_3d, gaussian_minkowski, gaussian_minkowski_3d, minkowski_functionals,
+    minkowski_functionals_3d, pixel_counts,
+};
+pub use morphology::Morphology;
+pub use paired::{PairedErrors, paired_errors};
+pub use pairs::{
+    AnisotropicCorrelation, CorrelationFunction, PairCounts, ProjectedCorrelation, anisotropic_correlation,
+    cloud_points, correlation_function, cross_pair_counts, landy_szalay, mean_separations, pair_counts,
+    projected_correlation, to_redshift_space,
 };
 pub use pdf::{Bins, Moments, PixelPdf, moments, pixel_pdf, quantiles};
+pub use peaks::{PeakCounts, minimum_counts, peak_counts};
 pub use power::{
-    AnisotropicPower, Binning, CrossSpectrum, CylindricalPower, PowerConvention, PowerMultipoles,
-    PowerSpectra, PowerSpectrum, Window, anisotropic_power, cross_spectrum, cross_spectrum_3d, overdensity,
-    power_spectra, power_spectrum, power_spectrum_3d,
+    AngularPower, AnisotropicPower, BinnedPower, Binning, CrossSpectrum, CylindricalPower, PowerConvention,
+    PowerMultipoles, PowerSpectra, PowerSpectrum, Window, angular_power, anisotropic_power, cross_spectrum,
+    cross_spectrum_3d, interlaced_power_3d, overdensity, power_spectra, power_spectrum, power_spectrum_3d,
 };
+pub use profile::{
+    AxisRatios, CloudProfile, MassFunction, Membership, RadialProfile, Rings, axis_ratios, cloud_profile,
+    halo_mass_function, mass_radius, velocity_dispersion,
+};
+pub use verdict::{Envelope, Finding, Verdict, envelope};

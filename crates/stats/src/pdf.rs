@@ -174,6 +174,18 @@ pub struct Moments {
     pub kurtosis: f64,
 }
 
+impl Moments {
+    /// The first four cumulants: mean, variance, third and fourth, in powers of the map's unit.
+    pub fn cumulants(&self) -> [f64; 4] {
+        [
+            self.mean,
+            self.variance,
+            self.skewness * self.variance.powf(1.5),
+            self.kurtosis * self.variance.powi(2),
+        ]
+    }
+}
+
 /// The moments of every map.
 ///
 /// # Errors
@@ -250,6 +262,14 @@ mod tests {
         let flat = Map::square("flat", Array2::from_elem((4, 4), 2.0), 1.0);
         let m = moments(&[flat]).unwrap()[0];
         assert_eq!((m.mean, m.variance, m.skewness, m.kurtosis), (2.0, 0.0, 0.0, 0.0));
+        // 0, 0, 0, 4: mean 1, then 3, 6 and 21 - 3 * 9.
+        let dot =
+            Map::square("dot", Array2::from_shape_fn((2, 2), |at| if at == (1, 1) { 4.0 } else { 0.0 }), 1.0);
+        let cumulants = moments(&[dot]).unwrap()[0].cumulants();
+        assert!(
+            cumulants.iter().zip([1.0, 3.0, 6.0, -6.0]).all(|(a, b)| (a - b).abs() < 1e-12),
+            "{cumulants:?}"
+        );
     }
 
     #[test]

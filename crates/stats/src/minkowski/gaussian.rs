@@ -55,7 +55,7 @@ pub fn gaussian_minkowski_3d(nu: f64, tau: f64) -> [f64; 4] {
 
 /// The complementary error function to about 1e-15: the Taylor series of erf near zero, the continued fraction of
 /// Laplace in the wings.
-fn erfc(x: f64) -> f64 {
+pub(crate) fn erfc(x: f64) -> f64 {
     if x < 0.0 {
         return 2.0 - erfc(-x);
     }

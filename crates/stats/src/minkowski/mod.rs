@@ -1,6 +1,7 @@
 //! Minkowski functionals of the excursion sets of maps and cubes, all thresholds in one pass over each.
 
 mod cubes;
+mod derivative;
 mod gaussian;
 mod octets;
 mod pixels;
@@ -13,6 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, ensemble};
 pub use cubes::{MinkowskiFunctionals3d, minkowski_functionals_3d};
+pub use derivative::{derivative_minkowski, derivative_minkowski_3d};
+pub(crate) use gaussian::erfc;
 pub use gaussian::{gaussian_minkowski, gaussian_minkowski_3d};
 pub use pixels::PixelCounts;
 

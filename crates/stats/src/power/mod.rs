@@ -1,7 +1,10 @@
 //! Power spectra of maps and cubes, auto and cross, of one field or of an ensemble.
 
+mod angular;
 mod anisotropic;
 mod convention;
+mod derived;
+mod interlaced;
 mod modes;
 
 use halocast_core::fft::{Complex, RealFft};
@@ -11,8 +14,11 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, ensemble};
+pub use angular::{AngularPower, angular_power};
 pub use anisotropic::{AnisotropicPower, CylindricalPower, PowerMultipoles, anisotropic_power};
 pub use convention::{Binning, PowerConvention, Window};
+pub use derived::BinnedPower;
+pub use interlaced::interlaced_power_3d;
 use modes::Modes;
 
 /// The power spectrum of one field.
