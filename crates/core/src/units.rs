@@ -29,8 +29,8 @@ pub struct Unit {
 
 /// One parsec in cm (IAU 2015).
 const PARSEC: f64 = 3.085_677_581_491_367e18;
-/// One solar mass in g.
-const SOLAR_MASS: f64 = 1.988_92e33;
+/// One solar mass in g, as in the unit of mass of Gadget and Arepo files (1.989e43 g for 10^10 of them).
+const SOLAR_MASS: f64 = 1.989e33;
 
 impl Unit {
     /// A unit from its label, factor to cgs and exponents of a and h.

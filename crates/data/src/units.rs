@@ -207,9 +207,9 @@ mod tests {
             (Unit::km_s_sqrt_a(), Unit::new("km/s", 1e5, 0.0, 0.0), 0.5),
             (Unit::new("km/s/a", 1e5, -1.0, 0.0), Unit::new("km/s", 1e5, 0.0, 0.0), 4.0),
             (
-                Unit::new("(1e10 Msun/h)/(ckpc/h)^3", 1e10 * 1.98892e33 / kpc.powi(3), -3.0, 2.0),
+                Unit::new("(1e10 Msun/h)/(ckpc/h)^3", 1e10 * 1.989e33 / kpc.powi(3), -3.0, 2.0),
                 Unit::new("g/cm^3", 1.0, 0.0, 0.0),
-                1e10 * 1.98892e33 / kpc.powi(3) * 64.0 * 0.6774f64.powi(2),
+                1e10 * 1.989e33 / kpc.powi(3) * 64.0 * 0.6774f64.powi(2),
             ),
         ] {
             let got = field(3.0, unit.clone()).to(&target, &header).unwrap();
