@@ -78,13 +78,14 @@ const TABLE: &[Known] = &[
     known(&["MagneticField"], "(h/a^2) sqrt(unit pressure)", [-1.5, 0.5, 1.0], -2.0, 1.0, None),
     known(&["EnergyDissipation"], "(1/a) 1e10 Msun (km/s)^3/ckpc", [-1.0, 1.0, 3.0], -1.0, 0.0, None),
     known(&["StarFormationRate"], "Msun/yr", [-1.0, 1.0, 1.0], 0.0, 0.0, Some(6.302_76e25)),
+    // The files give the exponents of length and mass with the wrong sign, and the right factor.
     known(
         &["BH_Mdot", "BH_MdotBondi", "BH_MdotEddington"],
         "(1e10 Msun/h)/(0.978 Gyr/h)",
-        [-1.0, 1.0, 1.0],
+        [1.0, -1.0, 1.0],
         0.0,
         0.0,
-        None,
+        Some(6.445_909e26),
     ),
     known(
         &["BH_CumEgyInjection_QM", "BH_CumEgyInjection_RM"],
@@ -137,6 +138,11 @@ impl Known {
 
 pub(super) fn of_field(name: &str) -> Option<&'static Known> {
     TABLE.iter().find(|known| known.names.contains(&name))
+}
+
+/// Whether a unit is the one that the table has for the field.
+pub(super) fn is_known(name: &str, unit: &Unit) -> bool {
+    of_field(name).is_some_and(|known| known.is(unit) && known.label == unit.label)
 }
 
 /// The unit of a field from its attributes, else from the table, else a unit without meaning.
