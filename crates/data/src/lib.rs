@@ -5,7 +5,7 @@
 //! | what | read | written |
 //! |---|---|---|
 //! | IllustrisTNG, CAMELS and GADGET-4 snapshots (HDF5, any number of files), whole or in parts | [`read_snapshot`], [`SnapshotReader`] | [`write_snapshot`] |
-//! | group catalogues, offsets, merger trees | [`read_groups`], [`Offsets`], [`MergerTree`], [`Simulation`] | |
+//! | group catalogues, offsets, merger trees | [`read_groups`], [`Offsets`], [`MergerTree`], [`Simulation`] | [`write_catalogue`] |
 //! | CAMELS: runs, parameters, seeds | [`CamelsRun`], [`read_params`], [`read_cosmo_astro_seed`] | [`write_params`] |
 //! | CAMELS Multifield Dataset: maps and grids | [`CmdMaps`], [`CmdGrids`] | [`write_cmd_maps`] |
 //! | Gadget-1 and Gadget-2 snapshots, friends-of-friends groups (binary) | [`read_gadget`], [`read_fof`] | |
@@ -114,7 +114,7 @@ pub use fits_table::{FitsColumn, FitsTable, FitsValues, read_fits_table};
 pub use fits_writer::{FitsAxes, write_fits_map};
 pub use gadget::{GadgetOptions, read_gadget};
 pub use hdf5::{
-    Attribute, Backend, DatasetInfo, Hdf5Read, Hdf5Type, Hdf5Write, NumbersMut, Storage, create_hdf5,
+    Attribute, Backend, DatasetInfo, Hdf5Read, Hdf5Type, Hdf5Write, Narrow, NumbersMut, Storage, create_hdf5,
     create_hdf5_with, open_hdf5, open_hdf5_with,
 };
 pub use loader::{Loader, LoaderOptions};
@@ -132,7 +132,8 @@ pub use text::{TextTable, read_text_table};
 pub use tng::{
     Branch, FieldDescription, GroupsDescription, Members, Merger, MergerTree, Offsets, Precision,
     ReadOptions, Simulation, SnapshotDescription, SnapshotReader, SpeciesDescription, TableDescription,
-    WriteOptions, describe_groups, describe_snapshot, read_groups, read_snapshot, write_snapshot,
+    WriteOptions, describe_groups, describe_snapshot, read_groups, read_snapshot, write_catalogue,
+    write_snapshot,
 };
 pub use transform::{Step, Transform};
 pub use units::ToUnit;

@@ -4,13 +4,10 @@ use std::f64::consts::PI;
 
 use serde::{Deserialize, Serialize};
 
+use crate::baryons::{BOLTZMANN_PER_PROTON, HYDROGEN};
 use crate::error::{Result, require};
 use crate::gravity::Mesh;
 
-/// Boltzmann's constant over the proton mass, in (km/s)^2 / K.
-const BOLTZMANN_PER_PROTON: f64 = 8.254_4e-3;
-/// Hydrogen mass fraction.
-const HYDROGEN: f64 = 0.76;
 /// Electrons per hydrogen nucleus of a fully ionised gas of hydrogen and helium.
 pub(crate) const ELECTRONS: f64 = 1.0 + (1.0 - HYDROGEN) / (2.0 * HYDROGEN);
 /// Ratio of specific heats of a monatomic gas.

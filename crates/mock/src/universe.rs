@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use halocast_core::{Cosmology, FieldValues, Header, ParticleSet, Progress, Snapshot, Species, Unit};
+use halocast_core::{
+    Cosmology, FieldValues, Header, ParticleSet, PeriodicBox, Progress, Snapshot, Species, Unit,
+};
 use ndarray::{Array1, Array2, ArrayD};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, require};
 use crate::gas::{ELECTRONS, GasModel, internal_energy, overdensity, smoothing_length};
 use crate::gravity::{Mesh, PressuredGas, Schedule, evolve};
+use crate::halos::Tracers;
 use crate::initial::{FieldOptions, InitialConditions, Particles, check_lattice};
 use crate::power::{LinearPower, Transfer};
 
@@ -117,6 +120,7 @@ impl UniverseConfig {
 #[derive(Clone, Debug)]
 pub struct Universe {
     config: UniverseConfig,
+    space: PeriodicBox,
     matter: Component,
     potential: Vec<f32>,
     gas: Option<Gas>,
@@ -146,6 +150,7 @@ impl Universe {
     /// As [`UniverseConfig::validate`].
     pub fn simulate(config: &UniverseConfig, progress: &Progress<'_>) -> Result<Self> {
         config.validate()?;
+        let space = PeriodicBox::new(config.box_side).map_err(|source| Error::Snapshot { source })?;
         let UniverseConfig { cosmology, box_side, particles: n, .. } = *config;
         let (start, end) = (1.0 / (1.0 + config.redshift_start), 1.0 / (1.0 + config.redshift));
         let power = LinearPower::new(&cosmology, Transfer::Wiggles)?;
@@ -179,7 +184,7 @@ impl Universe {
             let overdensity = overdensity(&particles.positions, &mut mesh, length);
             Gas { component: Component::new(particles, box_side, end), overdensity }
         });
-        Ok(Self { config: *config, matter: Component::new(matter, box_side, end), potential, gas })
+        Ok(Self { config: *config, space, matter: Component::new(matter, box_side, end), potential, gas })
     }
 
     /// What it was made from.
@@ -234,6 +239,26 @@ impl Universe {
         if self.config.gas { self.mass_of(self.config.cosmology.omega_b) } else { 0.0 }
     }
 
+    /// The dark matter as what haloes are looked for in; each particle stands for its share of all matter.
+    pub fn tracers(&self) -> Tracers<'_> {
+        let config = &self.config;
+        Tracers {
+            positions: &self.matter.positions,
+            velocities: &self.matter.velocities,
+            potential: Some(&self.potential),
+            mass: self.mass_of(config.cosmology.omega_m),
+            space: self.space,
+            a: self.scale_factor(),
+            cosmology: config.cosmology,
+        }
+    }
+
+    /// The peculiar potential at each dark-matter particle in (km/s)^2 / a.
+    pub fn potential(&self) -> Vec<f64> {
+        let to_potential = 1.5 * self.config.cosmology.omega_m * 1e4;
+        self.potential.iter().map(|&phi| to_potential * f64::from(phi)).collect()
+    }
+
     /// The universe as a snapshot in the units and with the field names of IllustrisTNG.
     ///
     /// Dark matter: `Coordinates` (ckpc/h), `Velocities` (km sqrt(a)/s), `ParticleIDs`, `Potential` ((km/s)^2/a), its mass
@@ -253,8 +278,7 @@ impl Universe {
         mass_table[Species::DarkMatter.number()] = self.particle_mass() / 1e10;
 
         let mut matter = self.matter.set(Species::DarkMatter, a, 1)?;
-        let to_potential = 1.5 * config.cosmology.omega_m * 1e4;
-        let potential = scalars(self.potential.iter().map(|&phi| to_potential * f64::from(phi)));
+        let potential = scalars(self.potential().into_iter());
         let unit = Unit::new("(km/s)^2/a", 1e10, -1.0, 0.0);
         insert(&mut matter, "Potential", potential, unit)?;
         let mut sets = BTreeMap::from([(Species::DarkMatter, matter)]);

@@ -23,7 +23,7 @@ use crate::{Error, Result};
 
 pub use decode::NumbersMut;
 pub(crate) use decode::{numbers_mut, split, zeros};
-pub use values::{Attribute, DatasetInfo, Hdf5Type, Storage};
+pub use values::{Attribute, DatasetInfo, Hdf5Type, Narrow, Storage};
 
 /// A file open for reading. Objects are named by their path, such as `PartType0/Coordinates`; the root is empty.
 pub trait Hdf5Read: Send + Sync {
@@ -187,6 +187,18 @@ pub trait Hdf5Write {
     /// # Errors
     /// [`Error::Hdf5`].
     fn write_dataset(&mut self, path: &str, values: &FieldValues, storage: Storage) -> Result<()>;
+
+    /// Creates and fills a dataset of narrower integers than those of [`FieldValues`], as many files store them.
+    ///
+    /// # Errors
+    /// [`Error::Hdf5`]; [`Error::Invalid`] for floating-point numbers and integers that do not fit.
+    fn write_narrow(
+        &mut self,
+        path: &str,
+        values: &FieldValues,
+        kind: Narrow,
+        storage: Storage,
+    ) -> Result<()>;
 
     /// Closes the file and moves it to its path.
     ///

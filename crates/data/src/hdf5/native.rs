@@ -9,7 +9,7 @@ use hdf5::types::{FixedAscii, FixedUnicode, FloatSize, TypeDescriptor, VarLenAsc
 use hdf5::{Container, Dataset, File, Group, H5Type, Hyperslab, SliceOrIndex};
 use ndarray::ArrayD;
 
-use super::values::{Attribute, DatasetInfo, Hdf5Type, Storage};
+use super::values::{Attribute, DatasetInfo, Hdf5Type, Narrow, Storage};
 use super::{Hdf5Read, Hdf5Write, Temporary};
 use crate::{Error, Result};
 
@@ -258,6 +258,22 @@ impl Hdf5Write for NativeWriter {
             FieldValues::I64(v) => fill(&self.file, path, v, storage),
             FieldValues::U64(v) => fill(&self.file, path, v, storage),
             _ => Err(hdf5::Error::from("a number type this writer does not know")),
+        }
+        .map_err(self.fault("write dataset", path))
+    }
+
+    fn write_narrow(
+        &mut self,
+        path: &str,
+        values: &FieldValues,
+        kind: Narrow,
+        storage: Storage,
+    ) -> Result<()> {
+        let values = kind.fit(&self.temporary.target, path, values)?;
+        match kind {
+            Narrow::I32 => fill(&self.file, path, &values.mapv(|v| v as i32), storage),
+            Narrow::U32 => fill(&self.file, path, &values.mapv(|v| v as u32), storage),
+            Narrow::Bool => fill(&self.file, path, &values.mapv(|v| v == 1), storage),
         }
         .map_err(self.fault("write dataset", path))
     }

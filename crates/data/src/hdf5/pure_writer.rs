@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use halocast_core::FieldValues;
+use rust_hdf5::format::messages::datatype::EnumMember;
 use rust_hdf5::types::H5Type;
 use rust_hdf5::{DatatypeMessage, H5Dataset, H5File, H5Group, Hdf5Error, VarLenUnicode};
 
-use super::values::{Attribute, Storage};
+use super::values::{Attribute, Narrow, Storage};
 use super::{Hdf5Write, Temporary};
 use crate::{Error, Result};
 
@@ -79,12 +80,49 @@ impl Hdf5Write for PureWriter {
         Ok(())
     }
 
+    fn write_narrow(
+        &mut self,
+        path: &str,
+        values: &FieldValues,
+        kind: Narrow,
+        storage: Storage,
+    ) -> Result<()> {
+        let path = path.trim_matches('/');
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let values = kind.fit(&self.temporary.target, path, values)?;
+        let group = self.group(parent)?;
+        let dataset = match kind {
+            Narrow::I32 => fill(group, name, &values.mapv(|v| v as i32), storage),
+            Narrow::U32 => fill(group, name, &values.mapv(|v| v as u32), storage),
+            Narrow::Bool => fill(group, name, &values.mapv(|v| Boolean(v as i8)), storage),
+        }
+        .map_err(self.fault("write dataset", path))?;
+        self.datasets.insert(path.to_owned(), dataset);
+        Ok(())
+    }
+
     fn finish(self: Box<Self>) -> Result<()> {
         let failed = self.fault("close", "the file");
         let Self { file, groups, datasets, temporary } = *self;
         drop((groups, datasets));
         file.close().map_err(failed)?;
         temporary.rename()
+    }
+}
+
+/// A boolean as h5py and IllustrisTNG files have it: an enumeration over i8. That of the crate is over u8.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Boolean(#[allow(dead_code)] i8);
+
+impl H5Type for Boolean {
+    fn hdf5_type() -> DatatypeMessage {
+        let member = |name: &str, value| EnumMember { name: name.into(), value: vec![value] };
+        DatatypeMessage::enumeration(DatatypeMessage::i8_type(), vec![member("FALSE", 0), member("TRUE", 1)])
+    }
+
+    fn element_size() -> usize {
+        1
     }
 }
 

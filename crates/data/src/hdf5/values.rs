@@ -1,8 +1,13 @@
 //! Types, shapes and attributes as this crate sees them.
 
 use std::fmt;
+use std::path::Path;
 
+use halocast_core::FieldValues;
+use ndarray::ArrayD;
 use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
 
 /// The value of an attribute. A single value and an array of one are the same.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -120,6 +125,38 @@ impl fmt::Display for Hdf5Type {
             Self::Unsigned(size) => write!(f, "u{}", 8 * size),
             Self::Text => write!(f, "text"),
             Self::Other(name) => write!(f, "{name}"),
+        }
+    }
+}
+
+/// Integers that files store in less than 64 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Narrow {
+    /// 32 bits, signed.
+    I32,
+    /// 32 bits, unsigned.
+    U32,
+    /// An enumeration of FALSE and TRUE over 8 bits, as h5py writes booleans.
+    Bool,
+}
+
+impl Narrow {
+    /// Integers as ones that fit, checked.
+    pub(super) fn fit(self, path: &Path, dataset: &str, values: &FieldValues) -> Result<ArrayD<i64>> {
+        let field = || format!("dataset {dataset}");
+        let (low, high) = match self {
+            Self::I32 => (i64::from(i32::MIN), i64::from(i32::MAX)),
+            Self::U32 => (0, i64::from(u32::MAX)),
+            Self::Bool => (0, 1),
+        };
+        let wide = match values {
+            FieldValues::I64(v) => v.clone(),
+            FieldValues::U64(v) => v.mapv(|x| i64::try_from(x).unwrap_or(i64::MAX)),
+            _ => return Err(Error::invalid(path, field(), "integers", "floating-point numbers")),
+        };
+        match wide.iter().find(|v| !(low..=high).contains(*v)) {
+            None => Ok(wide),
+            Some(v) => Err(Error::invalid(path, field(), format!("{low} to {high}"), v.to_string())),
         }
     }
 }

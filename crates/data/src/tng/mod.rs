@@ -1,5 +1,6 @@
 //! Files of IllustrisTNG, and of codes that write as it does.
 
+mod catalogue_writer;
 mod chunks;
 mod describe;
 mod groups;
@@ -13,6 +14,7 @@ mod trees;
 mod units;
 mod writer;
 
+pub use catalogue_writer::write_catalogue;
 pub use describe::{
     FieldDescription, GroupsDescription, SnapshotDescription, SpeciesDescription, TableDescription,
     describe_groups, describe_snapshot,

@@ -203,13 +203,14 @@ const TABLE: &[Known] = &[
         Some(6.302_76e25),
     ),
     known(&["SubhaloStellarPhotometrics"], "mag", [0.0; 3], 0.0, 0.0, Some(1.0)),
+    // The files give the exponents of length and mass with the wrong sign, and the right factor.
     known(
         &["BH_Mdot", "BH_MdotBondi", "BH_MdotEddington", "GroupBHMdot", "SubhaloBHMdot"],
         "(1e10 Msun/h)/(0.978 Gyr/h)",
-        [-1.0, 1.0, 1.0],
+        [1.0, -1.0, 1.0],
         0.0,
         0.0,
-        None,
+        Some(6.445_909e26),
     ),
     known(
         &["BH_CumEgyInjection_QM", "BH_CumEgyInjection_RM"],
@@ -321,6 +322,11 @@ impl Known {
 
 pub(super) fn of_field(name: &str) -> Option<&'static Known> {
     TABLE.iter().find(|known| known.names.contains(&name))
+}
+
+/// Whether a unit is the one that the table has for the field.
+pub(super) fn is_known(name: &str, unit: &Unit) -> bool {
+    of_field(name).is_some_and(|known| known.is(unit) && known.label == unit.label)
 }
 
 /// The unit of a field from its attributes, else from the table, else a unit without meaning.

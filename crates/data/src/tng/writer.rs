@@ -10,7 +10,11 @@ use super::units::{self, UNIT_LENGTH, UNIT_MASS, UNIT_VELOCITY};
 use crate::hdf5::{Attribute, Hdf5Write, Storage, create_hdf5};
 use crate::{Error, Result};
 
-/// How to write a snapshot.
+/// Fields that the files of the data release give no unit; the reader's table knows them.
+const UNIT_IS_UNDERSTOOD: [&str; 6] =
+    ["MagneticField", "EnergyDissipation", "Machnumber", "GFM_MetalsTagged", "TracerID", "ParentID"];
+
+/// How to write a snapshot or a catalogue.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WriteOptions {
     /// The number of the snapshot.
@@ -97,6 +101,9 @@ fn write_species(
     for (name, field) in set.fields() {
         let dataset = format!("{group}/{name}");
         file.write_dataset(&dataset, &take(&field.values, rows.clone()), storage)?;
+        if UNIT_IS_UNDERSTOOD.contains(&name) && units::is_known(name, &field.unit) {
+            continue;
+        }
         for (key, value) in units::write(name, &field.unit) {
             file.set_attribute(&dataset, key, &value)?;
         }
@@ -104,7 +111,7 @@ fn write_species(
     Ok(())
 }
 
-fn take(values: &FieldValues, rows: std::ops::Range<usize>) -> FieldValues {
+pub(super) fn take(values: &FieldValues, rows: std::ops::Range<usize>) -> FieldValues {
     fn part<T: Clone>(array: &ArrayD<T>, rows: std::ops::Range<usize>) -> ArrayD<T> {
         array.slice_axis(Axis(0), Slice::from(rows)).to_owned()
     }
