@@ -4,6 +4,7 @@ pub mod benchmark;
 pub mod chart;
 pub mod console;
 pub mod judge;
+pub mod make_dataset;
 pub mod picture;
 pub mod quickstart;
 pub mod report;
