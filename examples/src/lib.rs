@@ -3,9 +3,12 @@
 pub mod benchmark;
 pub mod chart;
 pub mod console;
+pub mod evaluate;
 pub mod judge;
+pub mod make_dataset;
 pub mod picture;
 pub mod project;
 pub mod quickstart;
 pub mod report;
+pub mod summarize;
 pub mod truth;

@@ -1,14 +1,14 @@
 //! Jobs on fields and particles: statistics, projection, augmentation.
 
 use halocast::core::fft::RealFft;
-use halocast::core::{Map, Rng};
+use halocast::core::{Map, PeriodicBox, Rng};
 use halocast::maps::{
     Axis, Centring, Dihedral, Masses, Method, Projection, Scheme, assign_2d, assign_3d, project, rotate,
     shift, smoothing_lengths,
 };
 use halocast::stats::{
-    MinkowskiConvention, PowerConvention, cross_spectrum, cross_spectrum_3d, minkowski_functionals,
-    power_spectra, power_spectrum_3d,
+    Bins, Membership, MinkowskiConvention, PowerConvention, Rings, cloud_profile, correlation_function,
+    cross_spectrum, cross_spectrum_3d, minkowski_functionals, pair_counts, power_spectra, power_spectrum_3d,
 };
 use rayon::prelude::*;
 
@@ -19,6 +19,8 @@ const MILLION: usize = 1_000_000;
 pub(super) fn jobs() -> Vec<Job> {
     let mut jobs = power();
     jobs.extend(minkowski());
+    jobs.extend(radial());
+    jobs.extend(pairs());
     jobs.extend(smooth());
     jobs.extend(mesh());
     jobs.extend(augment());
@@ -65,6 +67,73 @@ fn minkowski() -> Vec<Job> {
         job(200, "QuantImPy's functionals of 200 maps at 50 thresholds"),
         job(20, "QuantImPy's functionals of 20 maps at 50 thresholds"),
     ]
+}
+
+fn radial() -> Vec<Job> {
+    const GROUP: &str = "b3_radial";
+    vec![
+        Job::new(GROUP, "radprof2d_200x256_64b", "64 rings of 200 maps of 256x256", |seed| {
+            let maps: Vec<Map> =
+                inputs::maps(200, 256, seed).iter().map(|m| m.map_values(f32::exp)).collect();
+            let bins = Bins::linear(0.0, 128.0, 64)?;
+            Ok(Box::new(move || {
+                let rings = Rings::new([256, 256], Rings::middle([256, 256]), &bins, Membership::Centre)?;
+                done(rings.profiles(&maps)?)
+            }))
+        }),
+        Job::new(
+            GROUP,
+            "radprof2d_200x256_64b_exact",
+            "the same by exact overlap of pixel and circle",
+            |seed| {
+                let maps: Vec<Map> =
+                    inputs::maps(200, 256, seed).iter().map(|m| m.map_values(f32::exp)).collect();
+                let bins = Bins::linear(0.0, 128.0, 64)?;
+                Ok(Box::new(move || {
+                    let rings = Rings::new([256, 256], Rings::middle([256, 256]), &bins, Membership::Exact)?;
+                    done(rings.profiles(&maps)?)
+                }))
+            },
+        ),
+        Job::new(GROUP, "radprof3d_1e6_64logbins", "64 logarithmic shells of a million points", |seed| {
+            let points = cloud(MILLION, 1.0, seed);
+            let masses = inputs::masses(MILLION, seed);
+            let bins = Bins::logarithmic(1e-3, 0.5, 64)?;
+            let periodic = Some(PeriodicBox::new(1.0)?);
+            Ok(Box::new(move || done(cloud_profile(&points, &masses, [0.5; 3], periodic, &bins)?)))
+        }),
+    ]
+}
+
+fn pairs() -> Vec<Job> {
+    const GROUP: &str = "b6_tpcf";
+    const SIDE: f64 = 100.0;
+    let uniform = |seed: u64| -> Vec<[f64; 3]> {
+        let mut rng = Rng::new(seed).split_named("uniform");
+        (0..100_000).map(|_| [0; 3].map(|_| SIDE * rng.uniform())).collect()
+    };
+    let points =
+        move |tag: &str, seed| if tag == "uniform" { uniform(seed) } else { cloud(100_000, SIDE, seed) };
+    let mut jobs = Vec::new();
+    for tag in ["clustered", "uniform"] {
+        let name = format!("pairs3d_1e5_20b_{tag}");
+        jobs.push(Job::new(GROUP, name, "pairs of 1e5 points in 20 logarithmic bins", move |seed| {
+            let (points, bins) = (points(tag, seed), Bins::logarithmic(0.1, 20.0, 20)?);
+            let periodic = Some(PeriodicBox::new(SIDE)?);
+            Ok(Box::new(move || done(pair_counts(&points, periodic, &bins)?)))
+        }));
+        let name = format!("xi3d_1e5_20b_{tag}");
+        jobs.push(Job::new(GROUP, name, "the correlation function of 1e5 points", move |seed| {
+            let (points, bins) = (points(tag, seed), Bins::logarithmic(0.1, 20.0, 20)?);
+            let periodic = PeriodicBox::new(SIDE)?;
+            Ok(Box::new(move || done(correlation_function(&points, periodic, &bins)?)))
+        }));
+    }
+    jobs
+}
+
+fn cloud(count: usize, side: f64, seed: u64) -> Vec<[f64; 3]> {
+    inputs::points(count, seed).iter().map(|p| p.map(|x| side * f64::from(x))).collect()
 }
 
 fn smooth() -> Vec<Job> {

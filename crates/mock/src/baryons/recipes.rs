@@ -100,9 +100,10 @@ impl Recipes {
         0.75 * 0.5 * 0.5 * 200f64.sqrt() * self.radius(mass) / self.a * self.feedback.a_agn2.sqrt()
     }
 
-    /// The comoving radius to which winds carry gas: 1.5 R_200 times A_SN2. Ours.
+    /// The comoving radius to which winds carry gas: 1.5 R_200 and 0.65 Mpc/h, what a wind of the least speed of
+    /// [`Recipes::wind_loading`], 350 km/s, covers in 2.7 Gyr; times A_SN2. Ours.
     pub fn wind_radius(&self, mass: f64) -> f64 {
-        1.5 * self.radius(mass) / self.a * self.feedback.a_sn2
+        (1.5 * self.radius(mass) / self.a + 0.65) * self.feedback.a_sn2
     }
 
     /// Mean mass of neutral hydrogen, M_0 (M / M_min)^alpha exp(-(M_min / M)^0.35); haloes scatter by 0.25 dex.

@@ -1,0 +1,9 @@
+//! Training sets of many simulations: mock universes to maps and cubes in the layout of the CAMELS Multifield Dataset.
+
+mod config;
+mod fields;
+mod run;
+
+pub use config::{DatasetConfig, SetKind};
+pub use fields::{FIELDS, Radii, field_cube, field_maps};
+pub use run::{Report, make};
