@@ -23,8 +23,8 @@ const DELTA_C: f64 = 1.686;
 /// let cosmology = Cosmology::camels();
 /// let power = LinearPower::new(&cosmology, Transfer::Wiggles)?;
 /// let at = |mass| MassFunction::Tinker2008.per_log_mass(&power, &cosmology, 1.0, mass);
-/// // About three haloes of 10^13 Msun/h and e-folding in a cube of 10 Mpc/h; few clusters.
-/// assert!((at(1e13) * 1e3 - 0.5).abs() < 0.3 && at(1e15) < 1e-3 * at(1e13));
+/// // About one halo of 10^13 Msun/h an e-folding in two cubes of 10 Mpc/h; few clusters.
+/// assert!((at(1e13) * 1e3 - 0.5).abs() < 0.3 && at(1e15) < 1e-2 * at(1e13));
 /// # Ok::<(), halocast_mock::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
