@@ -41,7 +41,7 @@ struct Slot {
 enum State {
     Adam(AdamState),
     /// The same beside a variable on a device.
-    DeviceAdam(DeviceAdam),
+    DeviceAdam(Box<DeviceAdam>),
     Velocity(Vec<f32>),
 }
 
@@ -49,7 +49,7 @@ impl State {
     /// The moments where they are used: beside the variable, if its device has the kernel.
     fn adam(var: &Var, state: AdamState) -> halocast_kernels::Result<Self> {
         match DeviceAdam::serves(var) {
-            true => DeviceAdam::new(var, &state).map(Self::DeviceAdam),
+            true => Ok(Self::DeviceAdam(Box::new(DeviceAdam::new(var, &state)?))),
             false => Ok(Self::Adam(state)),
         }
     }
