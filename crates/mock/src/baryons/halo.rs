@@ -304,7 +304,6 @@ impl Parcel {
 }
 
 /// The star particles of one galaxy, of half a gas particle's mass each.
-#[allow(clippy::too_many_arguments)]
 fn form(
     context: &Context<'_>,
     stars: &mut Vec<Star>,
