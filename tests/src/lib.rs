@@ -3,6 +3,7 @@
 // A test tells the largest error of each case, and what it could not find.
 #![allow(clippy::print_stdout)]
 
+pub mod parity;
 mod program;
 pub mod zoo;
 

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
-use halocast::core::{Batch, Rng, Shard};
+use halocast::core::{Batch, Rng};
 use halocast::kernels::PadMode;
 use halocast::models::diffusion::{DdpmConfig, LossKind, Objective, Schedule, TimeSampling};
 use halocast::models::unet::{Attention, UNetConfig};
-use halocast::models::{CondSpec, Model, ModelConfig};
-use ndarray::{Array2, ArrayD};
+use halocast::models::{Model, ModelConfig};
+use ndarray::ArrayD;
 
 /// The name of each case and its model.
 pub fn zoo() -> Vec<(&'static str, ModelConfig)> {
@@ -56,17 +56,17 @@ fn ddpm(change: impl Fn(&mut DdpmConfig)) -> ModelConfig {
 /// A batch of standard normal numbers that fits a model.
 ///
 /// # Errors
-/// When the model is conditioned on something that a batch does not hold.
+/// Of the shapes.
 pub fn batch(model: &Model, examples: usize, rng: &mut Rng) -> Result<Batch> {
-    let model = model.generative();
-    let shape: Vec<usize> = std::iter::once(examples).chain(model.event_shape()).collect();
-    let fields = ArrayD::from_shape_vec(shape.clone(), rng.normals(shape.iter().product()))?;
-    let parameters = match model.condition() {
-        CondSpec::None => None,
-        CondSpec::Vector(n) => Some(Array2::from_shape_vec((examples, n), rng.normals(examples * n))?),
-        other => anyhow::bail!("a batch does not hold a condition {other:?}"),
+    let spec = model.trainable().example();
+    let mut draw = |shape: &[usize]| -> Result<ArrayD<f32>> {
+        let shape: Vec<usize> = std::iter::once(examples).chain(shape.iter().copied()).collect();
+        Ok(ArrayD::from_shape_vec(shape.clone(), rng.normals(shape.iter().product()))?)
     };
-    Ok(Batch { fields, parameters, shard: Shard::whole(examples) })
+    let fields = draw(&spec.fields)?;
+    let parameters = spec.parameters.map(|n| draw(&[n])?.into_dimensionality().context("parameters"));
+    let condition = spec.condition.as_deref().map(&mut draw).transpose()?;
+    Ok(Batch { condition, ..Batch::new(fields, parameters.transpose()?) })
 }
 
 /// The tag of a configuration.

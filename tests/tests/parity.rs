@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use halocast::models::diffusion::{Ddpm, DdpmConfig, LossKind, Schedule, TimeSampling, ancestral_step};
 use halocast::models::unet::UNetConfig;
-use halocast::models::{Denoiser, Trainable};
+use halocast::models::{Configured, Denoiser, Trainable};
 use halocast_tests::{compare, reference_folder, tensors};
 
 struct Case {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use ndarray::{ArrayD, Axis, concatenate};
+use ndarray::ArrayD;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -98,18 +98,20 @@ impl Shard {
         let examples = own.iter().zip(&mut generators).map(one).collect::<Result<Vec<Batch>>>()?;
         if examples.is_empty() {
             let shape: Vec<usize> = std::iter::once(0).chain(dataset.event_shape()).collect();
-            return Ok(Batch { fields: ArrayD::zeros(shape), parameters: None, shard: *self });
+            return Ok(Batch { shard: *self, ..Batch::new(ArrayD::zeros(shape), None) });
         }
-        let views: Vec<_> = examples.iter().map(|example| example.fields.view()).collect();
-        let shapes = || vec![examples.len()];
-        let fields = concatenate(Axis(0), &views)
-            .map_err(|_| misfit("fields", format!("examples of {:?}", dataset.event_shape()), shapes()))?;
-        let rows: Vec<_> = examples.iter().filter_map(|e| e.parameters.as_ref().map(|p| p.view())).collect();
-        let parameters = if rows.is_empty() { None } else { concatenate(Axis(0), &rows).ok() };
-        if fields.shape()[0] != self.len || parameters.as_ref().is_some_and(|p| p.nrows() != self.len) {
-            return Err(misfit("batch", format!("one example for each of {} indices", self.len), shapes()));
+        let whole = Batch::concatenate(&examples)?;
+        let counts = [
+            Some(whole.fields.shape()[0]),
+            whole.parameters.as_ref().map(|p| p.nrows()),
+            whole.condition.as_ref().map(|c| c.shape()[0]),
+            whole.counts.as_ref().map(Vec::len),
+        ];
+        if counts.into_iter().flatten().any(|n| n != self.len) {
+            let expected = format!("one example for each of {} indices", self.len);
+            return Err(misfit("batch", expected, vec![whole.fields.shape()[0]]));
         }
-        Ok(Batch { fields, parameters, shard: *self })
+        Ok(Batch { shard: *self, ..whole })
     }
 }
 

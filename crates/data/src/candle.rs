@@ -2,6 +2,7 @@
 
 use candle_core::{Device, Result, Tensor};
 use halocast_core::Batch;
+use ndarray::ArrayViewD;
 
 /// A batch on a device.
 #[derive(Clone, Debug)]
@@ -10,6 +11,8 @@ pub struct TensorBatch {
     pub fields: Tensor,
     /// The parameters, `[batch, parameter]`, f32.
     pub parameters: Option<Tensor>,
+    /// What the fields are to be made from, `[batch, ...]`, f32.
+    pub condition: Option<Tensor>,
 }
 
 /// Moves a batch to a device.
@@ -17,19 +20,18 @@ pub struct TensorBatch {
 /// # Errors
 /// Candle's, when the device has no room.
 pub fn to_tensors(batch: &Batch, device: &Device) -> Result<TensorBatch> {
-    let shape = batch.fields.shape().to_vec();
-    let fields = match batch.fields.as_slice() {
-        Some(values) => Tensor::from_slice(values, shape, device)?,
-        None => Tensor::from_vec(batch.fields.iter().copied().collect::<Vec<f32>>(), shape, device)?,
-    };
-    let parameters = match &batch.parameters {
-        None => None,
-        Some(values) => {
-            let shape = values.dim();
-            Some(Tensor::from_vec(values.iter().copied().collect::<Vec<f32>>(), shape, device)?)
+    let tensor = |values: ArrayViewD<'_, f32>| {
+        let shape = values.shape().to_vec();
+        match values.as_slice() {
+            Some(values) => Tensor::from_slice(values, shape, device),
+            None => Tensor::from_vec(values.iter().copied().collect::<Vec<f32>>(), shape, device),
         }
     };
-    Ok(TensorBatch { fields, parameters })
+    Ok(TensorBatch {
+        fields: tensor(batch.fields.view())?,
+        parameters: batch.parameters.as_ref().map(|p| tensor(p.view().into_dyn())).transpose()?,
+        condition: batch.condition.as_ref().map(|c| tensor(c.view())).transpose()?,
+    })
 }
 
 #[cfg(test)]

@@ -19,12 +19,14 @@ use crate::loader::{Loader, LoaderOptions};
 /// };
 /// let gas = MapDataset::new(&maps(1.0), Transform::Identity)?.with_augmentation(true);
 /// let dm = MapDataset::new(&maps(5.0), Transform::Identity)?.with_augmentation(true);
-/// // Two channels, of the same galaxies and augmented alike: gas is the condition, dark matter the target.
-/// let pairs = gas.zip(dm)?.map(|batch| Ok(Batch { fields: batch.fields + 1.0, ..batch }));
+/// // Gas from dark matter: pairs of the same galaxies, augmented alike.
+/// let pairs = gas.given(dm)?.map(|batch| Ok(Batch { fields: batch.fields + 1.0, ..batch }));
 /// let train = pairs.select(vec![0, 2, 3])?.shuffle(7);
 /// let mut loader = train.load(LoaderOptions { batch: 2, workers: 2, ..LoaderOptions::default() })?;
-/// assert_eq!(loader.next().unwrap()?.fields.shape(), [2, 2, 4, 4]);
-/// assert_eq!(loader.next().unwrap()?.fields.shape(), [1, 2, 4, 4]);
+/// let batch = loader.next().unwrap()?;
+/// assert_eq!(batch.fields.shape(), [2, 1, 4, 4]);
+/// assert_eq!(batch.condition.unwrap().shape(), [2, 1, 4, 4]);
+/// assert_eq!(loader.next().unwrap()?.fields.shape(), [1, 1, 4, 4]);
 /// assert!(loader.next().is_none());
 /// # Ok(()) }
 /// ```
@@ -54,6 +56,25 @@ pub trait DatasetExt: Dataset + Sized + 'static {
             });
         }
         Ok(Zipped { first: self, second: other })
+    }
+
+    /// Example i of this, to be made from the fields of example i of the other, which become its
+    /// [`Batch::condition`]; shuffle one of them first for unpaired translation.
+    ///
+    /// Both draw from the same generator, so that augmentation moves them alike.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the numbers of examples differ.
+    fn given<D: Dataset + 'static>(self, condition: D) -> Result<Given<Self, D>> {
+        if self.len() != condition.len() {
+            return Err(Error::Shape {
+                operation: "pairing of data sets",
+                what: "the condition".into(),
+                expected: format!("{} examples", self.len()),
+                got: std::iter::once(condition.len()).chain(condition.event_shape()).collect(),
+            });
+        }
+        Ok(Given { target: self, condition })
     }
 
     /// The examples at `indices`, such as one set of a split.
@@ -168,6 +189,29 @@ impl<A: Dataset, B: Dataset> Dataset for Zipped<A, B> {
     }
 }
 
+/// See [`DatasetExt::given`].
+#[derive(Clone, Debug)]
+pub struct Given<A, B> {
+    target: A,
+    condition: B,
+}
+
+impl<A: Dataset, B: Dataset> Dataset for Given<A, B> {
+    fn len(&self) -> usize {
+        self.target.len()
+    }
+
+    fn event_shape(&self) -> Vec<usize> {
+        self.target.event_shape()
+    }
+
+    fn batch(&self, indices: &[usize], rng: &mut Rng) -> Result<Batch> {
+        let mut alike = rng.clone();
+        let target = self.target.batch(indices, rng)?;
+        Ok(target.with_condition(self.condition.batch(indices, &mut alike)?.fields))
+    }
+}
+
 /// See [`DatasetExt::select`] and [`DatasetExt::shuffle`].
 #[derive(Clone, Debug)]
 pub struct Selected<D> {
@@ -224,6 +268,16 @@ mod tests {
         assert_eq!(two, one.mapv(|v| 2.0 * v));
         let short = maps(1.0).select(vec![0]).unwrap();
         assert!(maps(1.0).zip(short).unwrap_err().to_string().contains("5 examples"));
+    }
+
+    #[test]
+    fn a_condition_moves_with_its_target() {
+        let pairs = maps(1.0).given(maps(2.0)).unwrap();
+        assert_eq!((pairs.len(), pairs.event_shape()), (5, vec![1, 4, 4]));
+        let batch = pairs.batch(&[4, 0, 2], &mut Rng::new(3)).unwrap();
+        assert_eq!(batch.condition.unwrap(), batch.fields.mapv(|v| 2.0 * v));
+        let short = maps(1.0).select(vec![0]).unwrap();
+        assert!(maps(1.0).given(short).unwrap_err().to_string().contains("5 examples"));
     }
 
     #[test]

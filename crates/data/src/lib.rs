@@ -100,7 +100,7 @@ pub use camels::{
 };
 #[cfg(feature = "candle")]
 pub use candle::{TensorBatch, to_tensors};
-pub use combine::{DatasetExt, Mapped, Selected, Zipped};
+pub use combine::{DatasetExt, Given, Mapped, Selected, Zipped};
 pub use dataset::MapDataset;
 pub use describe::{
     ColumnDescription, Description, FitsUnitDescription, Hdf5Description, Hdf5Object, NpyDescription,

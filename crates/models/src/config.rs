@@ -6,74 +6,115 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::diffusion::{Ddpm, DdpmConfig};
-use crate::{Parameters, Result};
+use crate::{Bound, Configured, Generative, LogProb, Parameters, Result, Trainable};
 
-/// The configuration of any model, tagged by its name.
-///
-/// ```
-/// use halocast_models::ModelConfig;
-/// let config: ModelConfig = serde_json::from_str(r#"{"model": "ddpm", "timesteps": 1000}"#)?;
-/// let ModelConfig::Ddpm(ddpm) = config else { unreachable!() };
-/// assert_eq!((ddpm.timesteps, ddpm.unet.dim), (1000, 64));
-/// # Ok::<(), serde_json::Error>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "model", rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum ModelConfig {
-    /// Denoising diffusion probabilistic model.
-    Ddpm(DdpmConfig),
-}
-
-/// Any model of the zoo.
-#[non_exhaustive]
-pub enum Model {
-    /// Denoising diffusion probabilistic model.
-    Ddpm(Ddpm),
-}
-
-impl ModelConfig {
-    /// The model with fresh parameters drawn from `seed`.
-    ///
-    /// # Errors
-    /// When the configuration is not usable.
-    pub fn build(&self, seed: u64, device: &Device) -> Result<Model> {
-        self.build_with(Parameters::new(seed, device))
-    }
-
-    /// The model on its own set of fresh parameters, of their float type and device.
-    ///
-    /// # Errors
-    /// When the configuration is not usable.
-    pub fn build_with(&self, parameters: Parameters) -> Result<Model> {
-        Ok(match self {
-            Self::Ddpm(config) => Model::Ddpm(Ddpm::with_parameters(config, parameters)?),
-        })
-    }
-
-    /// The model on given parameters, to sample from.
-    ///
-    /// # Errors
-    /// When the configuration is not usable or a parameter is absent or of another shape.
-    pub fn build_frozen(&self, tensors: HashMap<String, Tensor>, device: &Device) -> Result<Model> {
-        Ok(match self {
-            Self::Ddpm(config) => Model::Ddpm(Ddpm::frozen(config, tensors, device)?),
-        })
-    }
-}
-
-impl Model {
-    /// The model as something to train.
-    pub fn trainable(&self) -> &dyn crate::Trainable {
-        match self {
-            Self::Ddpm(model) => model,
+/// One line a model: its documentation, its name, its configuration, its type, and in brackets what it can do beside
+/// training, as the names of the methods of [`Model`] that give it so.
+macro_rules! registry {
+    ($($(#[$doc:meta])* $name:ident($config:ty => $model:ty): [$($can:ident),*];)*) => {
+        /// The configuration of any model, tagged by its name.
+        ///
+        /// ```
+        /// use halocast_models::ModelConfig;
+        /// let config: ModelConfig = serde_json::from_str(r#"{"model": "ddpm", "timesteps": 1000}"#)?;
+        /// let ModelConfig::Ddpm(ddpm) = config else { unreachable!() };
+        /// assert_eq!((ddpm.timesteps, ddpm.unet.dim), (1000, 64));
+        /// # Ok::<(), serde_json::Error>(())
+        /// ```
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "model", rename_all = "snake_case")]
+        #[non_exhaustive]
+        pub enum ModelConfig {
+            $($(#[$doc])* $name($config),)*
         }
-    }
 
-    /// The model as something to sample from.
-    pub fn generative(&self) -> &dyn crate::Generative {
-        match self {
-            Self::Ddpm(model) => model,
+        /// Any model of the zoo.
+        #[non_exhaustive]
+        pub enum Model {
+            $($(#[$doc])* $name(Box<$model>),)*
         }
-    }
+
+        impl ModelConfig {
+            /// The model with fresh parameters drawn from `seed`.
+            ///
+            /// # Errors
+            /// When the configuration is not usable.
+            pub fn build(&self, seed: u64, device: &Device) -> Result<Model> {
+                self.build_with(Parameters::new(seed, device))
+            }
+
+            /// The model on its own set of fresh parameters, of their float type and device.
+            ///
+            /// # Errors
+            /// When the configuration is not usable.
+            pub fn build_with(&self, parameters: Parameters) -> Result<Model> {
+                Ok(match self {
+                    $(Self::$name(config) => {
+                        Model::$name(Box::new(<$model>::with_parameters(config, parameters)?))
+                    })*
+                })
+            }
+
+            /// The model on given parameters, to sample from.
+            ///
+            /// # Errors
+            /// When the configuration is not usable or a parameter is absent or of another shape.
+            pub fn build_frozen(&self, tensors: HashMap<String, Tensor>, device: &Device) -> Result<Model> {
+                Ok(match self {
+                    $(Self::$name(config) => {
+                        Model::$name(Box::new(<$model>::frozen(config, tensors, device)?))
+                    })*
+                })
+            }
+        }
+
+        impl Model {
+            /// The model as something to train.
+            pub fn trainable(&self) -> &dyn Trainable {
+                match self {
+                    $(Self::$name(model) => model.as_ref(),)*
+                }
+            }
+
+            /// The model as something to sample from, if it is one.
+            pub fn generative(&self) -> Option<&dyn Generative> {
+                match self {
+                    $(Self::$name(model) => capability!(generative, model, [$($can),*]),)*
+                }
+            }
+
+            /// The model as a density, if it is an exact one.
+            pub fn log_prob(&self) -> Option<&dyn LogProb> {
+                match self {
+                    $(Self::$name(model) => capability!(log_prob, model, [$($can),*]),)*
+                }
+            }
+
+            /// The model as a bound of a density, if it is one.
+            pub fn bound(&self) -> Option<&dyn Bound> {
+                match self {
+                    $(Self::$name(model) => capability!(bound, model, [$($can),*]),)*
+                }
+            }
+        }
+    };
+}
+
+/// `Some(model)` where the capability is among those of the list.
+macro_rules! capability {
+    (generative, $model:ident, [generative $($rest:tt)*]) => { Some($model.as_ref()) };
+    (log_prob, $model:ident, [log_prob $($rest:tt)*]) => { Some($model.as_ref()) };
+    (bound, $model:ident, [bound $($rest:tt)*]) => { Some($model.as_ref()) };
+    ($asked:ident, $model:ident, []) => {{
+        let _ = $model;
+        None
+    }};
+    ($asked:ident, $model:ident, [$other:ident $(, $more:ident)*]) => {
+        capability!($asked, $model, [$($more),*])
+    };
+}
+
+registry! {
+    /// Denoising diffusion probabilistic model.
+    Ddpm(DdpmConfig => Ddpm): [generative];
 }

@@ -1,6 +1,9 @@
 //! What every model of the zoo promises; a capability is a trait.
 
-use candle_core::{Device, Tensor};
+use std::collections::HashMap;
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
 use halocast_core::{Batch, Progress, Rng};
 
 use crate::diffusion::Sampler;
@@ -28,23 +31,51 @@ pub enum CondSpec {
     Vector(usize),
     /// A field of so many channels.
     Field(usize),
+    /// A set of points of so many features.
+    Set(usize),
 }
 
 impl CondSpec {
-    /// The parameters of `cond`, when the model takes some and they fit.
+    /// The tensor of `cond`, when the model takes one and it fits; `None` for a model that takes none.
     ///
     /// # Errors
     /// [`Error::Condition`] when `cond` is not what this specification says.
-    pub fn vector<'a>(&self, model: &'static str, cond: Option<&'a Cond>) -> Result<Option<&'a Tensor>> {
+    pub fn tensor<'a>(&self, model: &'static str, cond: Option<&'a Cond>) -> Result<Option<&'a Tensor>> {
         match (self, cond) {
             (CondSpec::None, None) => Ok(None),
-            (CondSpec::Vector(n), Some(Cond::Vector(v))) if v.dims().last() == Some(n) => Ok(Some(v)),
+            (CondSpec::Vector(n), Some(Cond::Vector(t))) if t.rank() == 2 && t.dims()[1] == *n => Ok(Some(t)),
+            (CondSpec::Field(n), Some(Cond::Field(t))) if t.rank() > 2 && t.dims()[1] == *n => Ok(Some(t)),
+            (CondSpec::Set(n), Some(Cond::Set(t))) if t.rank() == 3 && t.dims()[2] == *n => Ok(Some(t)),
             _ => Err(Error::Condition {
                 model,
                 expected: format!("{self:?}"),
                 got: cond.map_or("none".into(), |c| format!("{c:?}")),
             }),
         }
+    }
+
+    /// The condition that a batch holds for a model that takes this one.
+    ///
+    /// # Errors
+    /// [`Error::Condition`] when the batch lacks it or it does not fit. What a model takes none of is passed over.
+    pub fn of_batch(&self, model: &'static str, batch: &Batch, like: &Parameters) -> Result<Option<Cond>> {
+        let tensor = |values: Vec<f32>, shape: &[usize]| -> Result<Tensor> {
+            Ok(Tensor::from_vec(values, shape, like.device())?.to_dtype(like.dtype())?)
+        };
+        let cond = match (self, &batch.parameters, &batch.condition) {
+            (CondSpec::Vector(_), Some(p), _) => {
+                Some(Cond::Vector(tensor(p.iter().copied().collect(), p.shape())?))
+            }
+            (CondSpec::Field(_), _, Some(c)) => {
+                Some(Cond::Field(tensor(c.iter().copied().collect(), c.shape())?))
+            }
+            (CondSpec::Set(_), _, Some(c)) => {
+                Some(Cond::Set(tensor(c.iter().copied().collect(), c.shape())?))
+            }
+            _ => None,
+        };
+        self.tensor(model, cond.as_ref())?;
+        Ok(cond)
     }
 }
 
@@ -62,6 +93,80 @@ impl Default for SampleOptions<'_> {
     fn default() -> Self {
         Self { sampler: Sampler::default(), batch: 32, progress: &|_, _| {} }
     }
+}
+
+/// A model that its configuration, plain data, builds.
+pub trait Configured: Sized {
+    /// The configuration; its default holds the values of the paper.
+    type Config: Clone;
+
+    /// Builds the model on the parameters that `builder` gives; `parameters` is the set behind it, or an empty one for
+    /// a model that is not to be trained.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the configuration is not usable; others when a parameter is absent or of another shape.
+    fn build(config: &Self::Config, builder: VarBuilder, parameters: Parameters) -> Result<Self>;
+
+    /// A model with fresh parameters drawn from `seed`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the configuration is not usable.
+    fn new(config: &Self::Config, seed: u64, device: &Device) -> Result<Self> {
+        Self::with_parameters(config, Parameters::new(seed, device))
+    }
+
+    /// A model on its own set of fresh parameters, of their float type and device.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the configuration is not usable.
+    fn with_parameters(config: &Self::Config, parameters: Parameters) -> Result<Self> {
+        Self::build(config, parameters.builder(), parameters)
+    }
+
+    /// A model to sample from, on given parameters; it records nothing for gradients.
+    ///
+    /// # Errors
+    /// When the configuration is not usable or a parameter is absent or of another shape.
+    fn frozen(config: &Self::Config, tensors: HashMap<String, Tensor>, device: &Device) -> Result<Self> {
+        let builder = VarBuilder::from_tensors(tensors, DType::F32, device);
+        Self::build(config, builder, Parameters::new(0, device))
+    }
+}
+
+/// A model whose density is known exactly.
+pub trait LogProb {
+    /// ln p(x | condition) of each event of `x` `[n, ...]`, in nats: `[n]`, in the model's own normalised space.
+    ///
+    /// Where the density is found by solving an equation at random directions, these come from `rng`.
+    ///
+    /// # Errors
+    /// When shapes or the condition do not fit, or a tensor operation fails.
+    fn log_prob(&self, x: &Tensor, cond: Option<&Cond>, rng: &mut Rng) -> Result<Tensor>;
+}
+
+/// A model that bounds its density from below.
+pub trait Bound {
+    /// An unbiased estimate of a lower bound of ln p(x | condition) of each event of `x` `[n, ...]`, in nats: `[n]`. It
+    /// averages over `draws` random draws, which come from `rng`.
+    ///
+    /// # Errors
+    /// When shapes or the condition do not fit, or a tensor operation fails.
+    fn bound(&self, x: &Tensor, cond: Option<&Cond>, draws: usize, rng: &mut Rng) -> Result<Tensor>;
+}
+
+/// An invertible map with a known change of volume.
+pub trait Bijection {
+    /// z = f(x) of `x` `[n, ...]`, and ln |det df/dx| of each event, `[n]`.
+    ///
+    /// # Errors
+    /// When shapes do not fit or a tensor operation fails.
+    fn forward(&self, x: &Tensor, cond: Option<&Tensor>) -> Result<(Tensor, Tensor)>;
+
+    /// x with f(x) = z, and ln |det dx/dz| of each event, `[n]`.
+    ///
+    /// # Errors
+    /// When shapes do not fit or a tensor operation fails.
+    fn inverse(&self, z: &Tensor, cond: Option<&Tensor>) -> Result<(Tensor, Tensor)>;
 }
 
 /// A model that draws new events.
@@ -96,8 +201,67 @@ pub struct Loss {
     pub parts: Vec<(&'static str, f32)>,
 }
 
+/// What a model takes as an example of a batch: the shapes of its parts without the axis of the batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExampleSpec {
+    /// Of [`Batch::fields`].
+    pub fields: Vec<usize>,
+    /// The number of [`Batch::parameters`], where it needs them.
+    pub parameters: Option<usize>,
+    /// Of [`Batch::condition`], where it needs one.
+    pub condition: Option<Vec<usize>>,
+}
+
+impl ExampleSpec {
+    /// The example of a model of events of a shape `[channel, ...]` and a condition; a conditioning field lies on the
+    /// grid of the event, a conditioning set has as many points as the event.
+    pub fn new(event: &[usize], condition: CondSpec) -> Self {
+        let mut like = event.to_vec();
+        let (parameters, condition) = match condition {
+            CondSpec::None => (None, None),
+            CondSpec::Vector(n) => (Some(n), None),
+            CondSpec::Field(n) => {
+                like.iter_mut().take(1).for_each(|channels| *channels = n);
+                (None, Some(like))
+            }
+            CondSpec::Set(n) => {
+                like.iter_mut().skip(1).for_each(|features| *features = n);
+                (None, Some(like))
+            }
+        };
+        Self { fields: event.to_vec(), parameters, condition }
+    }
+
+    /// Checks that a batch is of such examples.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] naming the part that is not, with what was expected and what found.
+    pub fn check(&self, operation: &'static str, batch: &Batch) -> Result<()> {
+        let n = batch.shard.len;
+        let part = |what: &str, expected: &[usize], got: Option<&[usize]>| {
+            let expected: Vec<usize> = std::iter::once(n).chain(expected.iter().copied()).collect();
+            if n > 0 && got == Some(&expected[..]) {
+                return Ok(());
+            }
+            let got = got.unwrap_or(&[]).to_vec();
+            Err(Error::Shape { operation, what: what.into(), expected: format!("{expected:?}"), got })
+        };
+        part("batch", &self.fields, Some(batch.fields.shape()))?;
+        if let Some(parameters) = self.parameters {
+            part("parameters of a batch", &[parameters], batch.parameters.as_ref().map(|p| p.shape()))?;
+        }
+        if let Some(condition) = &self.condition {
+            part("condition of a batch", condition, batch.condition.as_ref().map(|c| c.shape()))?;
+        }
+        Ok(())
+    }
+}
+
 /// A model that can be trained.
 pub trait Trainable {
+    /// What an example of its batches is.
+    fn example(&self) -> ExampleSpec;
+
     /// Its trainable parameters.
     fn parameters(&self) -> &Parameters;
 

@@ -15,7 +15,7 @@
 //! use halocast_core::Rng;
 //! use halocast_models::diffusion::{Ddpm, DdpmConfig, Sampler};
 //! use halocast_models::unet::UNetConfig;
-//! use halocast_models::{Generative, SampleOptions};
+//! use halocast_models::{Configured, Generative, SampleOptions};
 //!
 //! let config = DdpmConfig {
 //!     unet: UNetConfig { dim: 8, dim_mults: vec![1, 2], ..Default::default() },
@@ -45,6 +45,9 @@ pub mod unet;
 
 pub use checkpoint::{CheckpointHeader, load_checkpoint, save_checkpoint};
 pub use config::{Model, ModelConfig};
-pub use contract::{Cond, CondSpec, Denoiser, Generative, Loss, SampleOptions, Trainable};
+pub use contract::{
+    Bijection, Bound, Cond, CondSpec, Configured, Denoiser, ExampleSpec, Generative, LogProb, Loss,
+    SampleOptions, Trainable,
+};
 pub use error::{Error, Result};
 pub use parameters::Parameters;

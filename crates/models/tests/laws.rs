@@ -8,7 +8,7 @@ use halocast_kernels::PadMode;
 use halocast_models::diffusion::{Ddpm, DdpmConfig, LossKind, Objective, Sampler, Schedule, TimeSampling};
 use halocast_models::unet::{Attention, UNetConfig};
 use halocast_models::{
-    CheckpointHeader, Model, ModelConfig, SampleOptions, load_checkpoint, save_checkpoint,
+    CheckpointHeader, Configured, Generative, Model, ModelConfig, SampleOptions, load_checkpoint, save_checkpoint,
 };
 use ndarray::{ArrayD, Axis};
 
@@ -42,8 +42,12 @@ fn zoo() -> Vec<(&'static str, ModelConfig)> {
     ]
 }
 
+fn generative(model: &Model) -> &dyn Generative {
+    model.generative().unwrap()
+}
+
 fn batch(model: &Model, n: usize, seed: u64) -> Batch {
-    let shape: Vec<usize> = std::iter::once(n).chain(model.generative().event_shape()).collect();
+    let shape: Vec<usize> = std::iter::once(n).chain(generative(model).event_shape()).collect();
     let values = Rng::new(seed).normals(shape.iter().product());
     Batch::new(ArrayD::from_shape_vec(shape, values).unwrap(), None)
 }
@@ -54,7 +58,7 @@ fn loss(model: &Model, batch: &Batch, seed: u64) -> Tensor {
 
 fn draw(model: &Model, seed: u64) -> Vec<f32> {
     let options = SampleOptions { sampler: Sampler::Ancestral { steps: Some(4) }, ..Default::default() };
-    let x = model.generative().sample(2, None, &options, &mut Rng::new(seed)).unwrap();
+    let x = generative(model).sample(2, None, &options, &mut Rng::new(seed)).unwrap();
     x.flatten_all().unwrap().to_vec1().unwrap()
 }
 
@@ -62,7 +66,7 @@ fn draw(model: &Model, seed: u64) -> Vec<f32> {
 fn samples_have_the_event_shape_and_depend_on_the_seed_alone() {
     for (name, config) in zoo() {
         let model = config.build(3, &Device::Cpu).unwrap();
-        let event: usize = model.generative().event_shape().iter().product();
+        let event: usize = generative(&model).event_shape().iter().product();
         assert_eq!(draw(&model, 1).len(), 2 * event, "{name}");
         assert_eq!(draw(&model, 1), draw(&config.build(3, &Device::Cpu).unwrap(), 1), "{name}");
         assert_ne!(draw(&model, 1), draw(&model, 2), "{name}");
@@ -161,7 +165,7 @@ fn the_loss_of_a_batch_is_that_of_its_parts() {
                 .map(|rank| {
                     let shard = Shard::of_rank(rank, ranks, 8);
                     let fields = whole.fields.slice_axis(Axis(0), shard.range().into()).to_owned();
-                    let part = Batch { fields, parameters: None, shard };
+                    let part = Batch { shard, ..Batch::new(fields, None) };
                     shard.weight() * f64::from(loss(&model, &part, 3).to_scalar::<f32>().unwrap())
                 })
                 .sum();
@@ -179,7 +183,7 @@ fn a_wrong_shape_and_a_wrong_condition_are_named() {
         assert!(message.contains("[1, 1, 7, 7]"), "{name}: {message}");
         let vector = Tensor::zeros((2, 6), candle_core::DType::F32, &Device::Cpu).unwrap();
         let cond = halocast_models::Cond::Vector(vector);
-        let sampled = model.generative().sample(2, Some(&cond), &SampleOptions::default(), &mut Rng::new(1));
+        let sampled = generative(&model).sample(2, Some(&cond), &SampleOptions::default(), &mut Rng::new(1));
         assert!(sampled.unwrap_err().to_string().contains("condition"), "{name}");
     }
     let absurd = DdpmConfig { size: [30, 30], ..DdpmConfig::default() };

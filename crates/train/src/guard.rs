@@ -5,13 +5,13 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 use halocast_core::Batch;
 use halocast_models::{load_checkpoint, save_checkpoint};
-use ndarray::{Array2, ArrayD, IxDyn};
+use ndarray::{ArrayD, IxDyn};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// The batch at which a run stopped, as `bad-batch.safetensors` holds it: the tensors `fields`, `parameters` (where the
-/// data set has them) and `indices`, and the rest as JSON in the header.
+/// The batch at which a run stopped, as `bad-batch.safetensors` holds it: the tensors `fields`, `parameters`, `condition`
+/// and `counts` (where the data set has them) and `indices`, and the rest as JSON in the header.
 #[derive(Clone, Debug)]
 pub struct BadBatch {
     /// Where it happened.
@@ -41,16 +41,21 @@ impl BadBatch {
     /// # Errors
     /// When the disk refuses.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let fields: Vec<f32> = self.batch.fields.iter().copied().collect();
-        let indices: Vec<i64> = self.indices.iter().map(|&i| i as i64).collect();
-        let mut tensors = vec![
-            ("fields".to_owned(), Tensor::from_vec(fields, self.batch.fields.shape(), &Device::Cpu)?),
-            ("indices".to_owned(), Tensor::from_vec(indices, self.indices.len(), &Device::Cpu)?),
-        ];
-        if let Some(parameters) = &self.batch.parameters {
-            let values: Vec<f32> = parameters.iter().copied().collect();
-            tensors
-                .push(("parameters".to_owned(), Tensor::from_vec(values, parameters.shape(), &Device::Cpu)?));
+        let floats = |values: Vec<f32>, shape: &[usize]| Tensor::from_vec(values, shape, &Device::Cpu);
+        let whole = |values: &[usize]| {
+            Tensor::from_iter(values.iter().map(|&value| value as i64), &Device::Cpu)
+        };
+        let batch = &self.batch;
+        let fields = floats(batch.fields.iter().copied().collect(), batch.fields.shape())?;
+        let mut tensors = vec![("fields".to_owned(), fields), ("indices".to_owned(), whole(&self.indices)?)];
+        if let Some(p) = &batch.parameters {
+            tensors.push(("parameters".to_owned(), floats(p.iter().copied().collect(), p.shape())?));
+        }
+        if let Some(c) = &batch.condition {
+            tensors.push(("condition".to_owned(), floats(c.iter().copied().collect(), c.shape())?));
+        }
+        if let Some(counts) = &batch.counts {
+            tensors.push(("counts".to_owned(), whole(counts)?));
         }
         Ok(save_checkpoint(path, &self.place, &tensors)?)
     }
@@ -69,19 +74,20 @@ impl BadBatch {
             })
         };
         let odd = |e: ndarray::ShapeError| candle_core::Error::Msg(e.to_string());
-        let fields = find("fields")?;
-        let values = fields.flatten_all()?.to_vec1::<f32>()?;
-        let parameters = tensors.get("parameters").map(|tensor| -> Result<_> {
+        let array = |tensor: &Tensor| -> Result<ArrayD<f32>> {
             let values = tensor.flatten_all()?.to_vec1::<f32>()?;
-            Ok(Array2::from_shape_vec(tensor.dims2()?, values).map_err(odd)?)
-        });
-        Ok(Self {
-            place,
-            indices: find("indices")?.to_vec1::<i64>()?.into_iter().map(|i| i as usize).collect(),
-            batch: Batch::new(
-                ArrayD::from_shape_vec(IxDyn(fields.dims()), values).map_err(odd)?,
-                parameters.transpose()?,
-            ),
-        })
+            Ok(ArrayD::from_shape_vec(IxDyn(tensor.dims()), values).map_err(odd)?)
+        };
+        let whole = |tensor: &Tensor| -> Result<Vec<usize>> {
+            Ok(tensor.to_vec1::<i64>()?.into_iter().map(|i| i as usize).collect())
+        };
+        let parameters = tensors.get("parameters").map(&array).transpose()?;
+        let parameters = parameters.map(|p| p.into_dimensionality().map_err(odd)).transpose()?;
+        let batch = Batch {
+            condition: tensors.get("condition").map(&array).transpose()?,
+            counts: tensors.get("counts").map(&whole).transpose()?,
+            ..Batch::new(array(find("fields")?)?, parameters)
+        };
+        Ok(Self { place, indices: whole(find("indices")?)?, batch })
     }
 }

@@ -5,7 +5,7 @@
 //! ```
 //! use candle_core::Device;
 //! use halocast_core::{Batch, Dataset, Rng};
-//! use halocast_models::{Loss, Parameters, Trainable};
+//! use halocast_models::{ExampleSpec, Loss, Parameters, Trainable};
 //! use halocast_train::{Ended, Event, OptimizerConfig, TrainConfig, Trainer};
 //! use ndarray::{ArrayD, Axis};
 //!
@@ -28,6 +28,9 @@
 //! struct Mean(Parameters);
 //!
 //! impl Trainable for Mean {
+//!     fn example(&self) -> ExampleSpec {
+//!         ExampleSpec::default()
+//!     }
 //!     fn parameters(&self) -> &Parameters {
 //!         &self.0
 //!     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use halocast_core::{Batch, Dataset, Rng, Shard};
 use halocast_kernels::record;
 use halocast_models::Trainable;
-use ndarray::{Axis, concatenate};
+use ndarray::{ArrayD, IxDyn};
 
 use crate::collective::{Collective, Local, together};
 use crate::ledger::{Ledger, Part};
@@ -224,12 +224,8 @@ impl Draw {
 
     /// The batch in one piece.
     fn whole(&self) -> Batch {
-        let fields: Vec<_> = self.parts.iter().map(|part| part.fields.view()).collect();
-        let rows: Option<Vec<_>> =
-            self.parts.iter().map(|part| part.parameters.as_ref().map(|p| p.view())).collect();
         // The parts are of one data set and fit together.
-        let fields = concatenate(Axis(0), &fields).unwrap_or_default();
-        Batch::new(fields, rows.and_then(|rows| concatenate(Axis(0), &rows).ok()))
+        Batch::concatenate(&self.parts).unwrap_or_else(|_| Batch::new(ArrayD::zeros(IxDyn(&[0])), None))
     }
 }
 

@@ -11,7 +11,7 @@ use candle_core::{Device, Tensor, Var};
 use candle_nn::Init;
 use common::folder;
 use halocast_core::{Batch, Dataset, Rng};
-use halocast_models::{Loss, Parameters, Trainable};
+use halocast_models::{ExampleSpec, Loss, Parameters, Trainable};
 use halocast_train::{
     AdamConfig, BadBatch, Error, Optimizer, OptimizerConfig, Rule, SgdConfig, TrainConfig, Trainer,
 };
@@ -73,6 +73,10 @@ impl Line {
 }
 
 impl Trainable for Line {
+    fn example(&self) -> ExampleSpec {
+        ExampleSpec { fields: vec![2], ..Default::default() }
+    }
+
     fn parameters(&self) -> &Parameters {
         &self.0
     }
@@ -102,6 +106,10 @@ impl Saddle {
 }
 
 impl Trainable for Saddle {
+    fn example(&self) -> ExampleSpec {
+        ExampleSpec { fields: vec![2], ..Default::default() }
+    }
+
     fn parameters(&self) -> &Parameters {
         &self.0
     }
@@ -294,6 +302,10 @@ fn a_batch_that_is_no_number_is_kept() {
 struct Root(Parameters);
 
 impl Trainable for Root {
+    fn example(&self) -> ExampleSpec {
+        ExampleSpec { fields: vec![2], ..Default::default() }
+    }
+
     fn parameters(&self) -> &Parameters {
         &self.0
     }

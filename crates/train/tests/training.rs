@@ -147,7 +147,7 @@ fn checkpoints_are_judged_rotated_and_load_as_models() {
         let (header, model) = Model::load(path, &Device::Cpu)?;
         assert_eq!(header.step, step);
         let options = SampleOptions::default();
-        model.generative().sample(1, None, &options, &mut halocast_core::Rng::new(1))?;
+        model.generative().unwrap().sample(1, None, &options, &mut halocast_core::Rng::new(1))?;
         Ok((step as f64 - 8.0).abs())
     };
     let mut written = Vec::new();

@@ -10,7 +10,7 @@ use candle_core::{Device, Tensor, Var};
 use halocast::core::Rng;
 use halocast::kernels::{AdamCfg, AdamState, Conv2dSpec, conv2d, linear, mse_loss, no_grad, record};
 use halocast::models::diffusion::{Ddpm, DdpmConfig, ancestral_step};
-use halocast::models::{Denoiser, Trainable};
+use halocast::models::{Configured, Denoiser, Trainable};
 
 use super::{Job, Work, done};
 

@@ -68,7 +68,8 @@ fn draw(path: &Path, truth: &[Map], options: &Options) -> Result<Vec<Map>> {
     };
     let sampling = SampleOptions { progress: &tick, ..SampleOptions::default() };
     let mut rng = Rng::new(options.seed).split_named("samples").split(header.step);
-    let tensor = model.generative().sample(options.draws, None, &sampling, &mut rng)?;
+    let generative = model.generative().context("this model draws no samples")?;
+    let tensor = generative.sample(options.draws, None, &sampling, &mut rng)?;
     progress.finish();
     let [ny, nx] = truth[0].shape();
     ensure!(

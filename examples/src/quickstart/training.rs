@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use halocast::core::{Map, Rng, write_whole};
 use halocast::data::{MapDataset, Transform, write_npy};
 use halocast::models::{Model, ModelConfig, SampleOptions};
@@ -187,7 +187,8 @@ impl Maps<'_> {
         };
         let options = SampleOptions { sampler: self.settings.sampler, batch: 32, progress: &tick };
         let mut rng = Rng::new(self.options.seed).split_named("samples").split(stream);
-        let tensor = model.generative().sample(n, None, &options, &mut rng)?;
+        let generative = model.generative().context("this model draws no samples")?;
+        let tensor = generative.sample(n, None, &options, &mut rng)?;
         progress.finish();
         let values = tensor.flatten_all()?.to_vec1::<f32>()?;
         let fields = ArrayD::from_shape_vec(IxDyn(tensor.dims()), values)?;

@@ -1,7 +1,5 @@
 //! The denoising diffusion probabilistic model: a network, a schedule and an objective.
 
-use std::collections::HashMap;
-
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use halocast_core::{Batch, Rng, Shard};
@@ -10,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{LossKind, Objective, Schedule, sample, sigma_of};
 use crate::unet::{UNet, UNetConfig};
 use crate::{
-    Cond, CondSpec, Denoiser, Error, Generative, Loss, Parameters, Result, SampleOptions, Trainable,
+    Cond, CondSpec, Configured, Denoiser, Error, ExampleSpec, Generative, Loss, Parameters, Result, SampleOptions, Trainable,
 };
 
 /// How the time of each example of a batch is drawn.
@@ -73,61 +71,6 @@ pub struct Ddpm {
 }
 
 impl Ddpm {
-    /// A model with fresh parameters drawn from `seed`.
-    ///
-    /// # Errors
-    /// [`Error::Config`] when the configuration is not usable.
-    pub fn new(config: &DdpmConfig, seed: u64, device: &Device) -> Result<Self> {
-        Self::with_parameters(config, Parameters::new(seed, device))
-    }
-
-    /// A model on its own set of fresh parameters, of their float type and device.
-    ///
-    /// # Errors
-    /// [`Error::Config`] when the configuration is not usable.
-    pub fn with_parameters(config: &DdpmConfig, parameters: Parameters) -> Result<Self> {
-        Self::build(config, parameters.builder(), parameters)
-    }
-
-    /// A model to sample from, on given parameters; it records nothing for gradients.
-    ///
-    /// # Errors
-    /// When the configuration is not usable or a parameter is absent or of another shape.
-    pub fn frozen(config: &DdpmConfig, tensors: HashMap<String, Tensor>, device: &Device) -> Result<Self> {
-        let builder = VarBuilder::from_tensors(tensors, DType::F32, device);
-        Self::build(config, builder, Parameters::new(0, device))
-    }
-
-    fn build(config: &DdpmConfig, vb: VarBuilder, parameters: Parameters) -> Result<Self> {
-        let multiple = config.unet.side_multiple();
-        let checks = [
-            ("timesteps", config.timesteps > 0, "at least 1".to_owned(), config.timesteps.to_string()),
-            (
-                "size",
-                config.size.iter().all(|s| *s > 0 && s % multiple == 0),
-                format!("multiples of {multiple}"),
-                format!("{:?}", config.size),
-            ),
-        ];
-        for (field, ok, expected, got) in checks {
-            if !ok {
-                return Err(Error::Config { model: "DDPM", field: field.into(), expected, got });
-            }
-        }
-        let alphas_bar = config.schedule.alphas_bar(config.timesteps);
-        if alphas_bar.iter().any(|a| !(*a > 0.0 && *a < 1.0)) {
-            return Err(Error::Config {
-                model: "DDPM",
-                field: "schedule".into(),
-                expected: "every beta in (0, 1)".into(),
-                got: format!("{:?} over {} steps", config.schedule, config.timesteps),
-            });
-        }
-        let sigmas = alphas_bar.iter().copied().map(sigma_of).collect();
-        let network = UNet::new(&config.unet, vb)?;
-        Ok(Self { config: config.clone(), network, parameters, alphas_bar, sigmas })
-    }
-
     /// The configuration.
     pub fn config(&self) -> &DdpmConfig {
         &self.config
@@ -187,6 +130,40 @@ impl Ddpm {
     }
 }
 
+impl Configured for Ddpm {
+    type Config = DdpmConfig;
+
+    fn build(config: &DdpmConfig, vb: VarBuilder, parameters: Parameters) -> Result<Self> {
+        let multiple = config.unet.side_multiple();
+        let checks = [
+            ("timesteps", config.timesteps > 0, "at least 1".to_owned(), config.timesteps.to_string()),
+            (
+                "size",
+                config.size.iter().all(|s| *s > 0 && s % multiple == 0),
+                format!("multiples of {multiple}"),
+                format!("{:?}", config.size),
+            ),
+        ];
+        for (field, ok, expected, got) in checks {
+            if !ok {
+                return Err(Error::Config { model: "DDPM", field: field.into(), expected, got });
+            }
+        }
+        let alphas_bar = config.schedule.alphas_bar(config.timesteps);
+        if alphas_bar.iter().any(|a| !(*a > 0.0 && *a < 1.0)) {
+            return Err(Error::Config {
+                model: "DDPM",
+                field: "schedule".into(),
+                expected: "every beta in (0, 1)".into(),
+                got: format!("{:?} over {} steps", config.schedule, config.timesteps),
+            });
+        }
+        let sigmas = alphas_bar.iter().copied().map(sigma_of).collect();
+        let network = UNet::new(&config.unet, vb)?;
+        Ok(Self { config: config.clone(), network, parameters, alphas_bar, sigmas })
+    }
+}
+
 impl Denoiser for Ddpm {
     fn event_shape(&self) -> Vec<usize> {
         vec![self.config.unet.channels, self.config.size[0], self.config.size[1]]
@@ -204,7 +181,7 @@ impl Denoiser for Ddpm {
         let Some(&alpha_bar) = self.alphas_bar.get(index) else { return Err(self.no_such_time(index)) };
         let x_t = (x.to_dtype(self.parameters.dtype())? * alpha_bar.sqrt())?;
         let times = vec![index as f64; x.dims().first().copied().unwrap_or(0)];
-        let parameters = self.condition().vector("DDPM", cond)?;
+        let parameters = self.condition().tensor("DDPM", cond)?;
         let prediction = self.network.forward(&x_t, &times, parameters)?;
         let (of_x, of_prediction) = self.config.objective.data(alpha_bar);
         Ok(((x_t * of_x)? + (prediction * of_prediction)?)?.to_dtype(x.dtype())?)
@@ -235,6 +212,10 @@ impl Generative for Ddpm {
 }
 
 impl Trainable for Ddpm {
+    fn example(&self) -> ExampleSpec {
+        ExampleSpec::new(&Denoiser::event_shape(self), self.condition())
+    }
+
     fn parameters(&self) -> &Parameters {
         &self.parameters
     }
@@ -244,27 +225,18 @@ impl Trainable for Ddpm {
     }
 
     fn loss(&self, _phase: usize, batch: &Batch, rng: &mut Rng) -> Result<Loss> {
+        self.example().check("DDPM loss", batch)?;
         let shape = batch.fields.shape().to_vec();
-        let event = Denoiser::event_shape(self);
-        if shape.len() != 4 || shape[1..] != event[..] || shape[0] == 0 || shape[0] != batch.shard.len {
-            return Err(Error::Shape {
-                operation: "DDPM loss",
-                what: "batch".into(),
-                expected: format!("[batch, {}, {}, {}]", event[0], event[1], event[2]),
-                got: shape,
-            });
-        }
+        let each = shape[1..].iter().product();
         let tensor = |values: Vec<f32>, shape: &[usize]| {
             Tensor::from_vec(values, shape, self.parameters.device())?.to_dtype(self.parameters.dtype())
         };
         let x0 = tensor(batch.fields.iter().copied().collect(), &shape)?;
         let t = self.draw_times(batch.shard, rng);
-        let noise = tensor(batch.shard.normals(rng, event.iter().product()), &shape)?;
-        let cond = match (&batch.parameters, self.config.unet.parameters) {
-            (Some(p), n) if n > 0 => Some(tensor(p.iter().copied().collect(), p.shape())?),
-            _ => None,
-        };
-        let total = self.loss_at(&x0, &noise, &t, cond.as_ref())?;
+        let noise = tensor(batch.shard.normals(rng, each), &shape)?;
+        let cond = self.condition().of_batch("DDPM", batch, &self.parameters)?;
+        let cond = self.condition().tensor("DDPM", cond.as_ref())?;
+        let total = self.loss_at(&x0, &noise, &t, cond)?;
         let value = total.to_dtype(DType::F32)?.to_scalar::<f32>()?;
         Ok(Loss { total, parts: vec![("loss", value)] })
     }
