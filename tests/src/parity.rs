@@ -136,7 +136,11 @@ fn formula_weights(meta: &Value) -> Result<HashMap<String, Tensor>> {
     let mut weights = HashMap::new();
     for (name, shape) in meta["formula_weights_shapes"].as_object().context("formula_weights_shapes")? {
         let shape: Vec<usize> = serde_json::from_value(
-            shape.as_array().filter(|s| s.first().is_some_and(Value::is_array)).map_or(shape, |s| &s[0]).clone(),
+            shape
+                .as_array()
+                .filter(|s| s.first().is_some_and(Value::is_array))
+                .map_or(shape, |s| &s[0])
+                .clone(),
         )?;
         let fan_in: usize = shape.iter().skip(1).product();
         let seed = format!("{salt}:{name}")

@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use halocast_core::{Batch, Progress, Rng};
 
-use crate::diffusion::Sampler;
+use crate::diffusion::{Levels, Sampler};
 use crate::{Error, Parameters, Result};
 
 /// What a sample or a loss is conditioned on.
@@ -308,12 +308,13 @@ pub trait Denoiser {
     /// The device it lives on.
     fn device(&self) -> &Device;
 
-    /// The noise levels it was trained on, ascending; a sampler picks its steps from them.
-    fn sigmas(&self) -> &[f64];
+    /// The noise levels it was trained on; a sampler picks its steps from them.
+    fn levels(&self) -> &Levels;
 
-    /// D(x; sigma) of `x` `[batch, ...]` at noise level `index` of [`Denoiser::sigmas`].
+    /// D(x; sigma) of `x` `[batch, ...]` at noise level `sigma`. A denoiser of discrete levels takes one between two as
+    /// its network sees fit.
     ///
     /// # Errors
     /// When the condition does not fit, or a tensor operation fails.
-    fn denoise(&self, x: &Tensor, index: usize, cond: Option<&Cond>) -> Result<Tensor>;
+    fn denoise(&self, x: &Tensor, sigma: f64, cond: Option<&Cond>) -> Result<Tensor>;
 }

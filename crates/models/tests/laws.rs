@@ -8,7 +8,8 @@ use halocast_kernels::PadMode;
 use halocast_models::diffusion::{Ddpm, DdpmConfig, LossKind, Objective, Sampler, Schedule, TimeSampling};
 use halocast_models::unet::{Attention, UNetConfig};
 use halocast_models::{
-    CheckpointHeader, Configured, Generative, Model, ModelConfig, SampleOptions, load_checkpoint, save_checkpoint,
+    CheckpointHeader, Configured, Generative, Model, ModelConfig, SampleOptions, load_checkpoint,
+    save_checkpoint,
 };
 use ndarray::{ArrayD, Axis};
 

@@ -42,9 +42,8 @@ impl BadBatch {
     /// When the disk refuses.
     pub fn save(&self, path: &Path) -> Result<()> {
         let floats = |values: Vec<f32>, shape: &[usize]| Tensor::from_vec(values, shape, &Device::Cpu);
-        let whole = |values: &[usize]| {
-            Tensor::from_iter(values.iter().map(|&value| value as i64), &Device::Cpu)
-        };
+        let whole =
+            |values: &[usize]| Tensor::from_iter(values.iter().map(|&value| value as i64), &Device::Cpu);
         let batch = &self.batch;
         let fields = floats(batch.fields.iter().copied().collect(), batch.fields.shape())?;
         let mut tensors = vec![("fields".to_owned(), fields), ("indices".to_owned(), whole(&self.indices)?)];

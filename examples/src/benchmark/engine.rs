@@ -9,7 +9,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, Var};
 use halocast::core::Rng;
 use halocast::kernels::{AdamCfg, AdamState, Conv2dSpec, conv2d, linear, mse_loss, no_grad, record};
-use halocast::models::diffusion::{Ddpm, DdpmConfig, ancestral_step};
+use halocast::models::diffusion::{Ddpm, DdpmConfig, Sampler, ancestral_step};
 use halocast::models::{Configured, Denoiser, Trainable};
 
 use super::{Job, Work, done};
@@ -105,12 +105,12 @@ impl Adam {
 /// From one noise level to the next: the denoised maps and fresh noise.
 fn sampling_step(batch: usize, seed: u64) -> Result<Work> {
     let model = Ddpm::new(&DdpmConfig::default(), seed, &Device::Cpu)?;
-    let level = model.sigmas().len() / 2;
-    let (sigma, next) = (model.sigmas()[level], model.sigmas()[level - 1]);
+    let sigmas = Sampler::default().sigmas(model.levels())?;
+    let (sigma, next) = (sigmas[sigmas.len() / 2], sigmas[sigmas.len() / 2 + 1]);
     let mut rng = Rng::new(seed);
     let x = (maps(batch, &mut rng)? * sigma)?;
     Ok(Box::new(move || {
-        let denoised = no_grad(|| model.denoise(&x, level, None))?;
+        let denoised = no_grad(|| model.denoise(&x, sigma, None))?;
         let drawn = rng.normals(batch * 64 * 64);
         let noise = || Ok(Tensor::from_vec(drawn, (batch, 1, 64, 64), &Device::Cpu)?);
         done(ancestral_step(&x, &denoised, sigma, next, 1.0, noise)?)

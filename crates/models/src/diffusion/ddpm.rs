@@ -5,10 +5,11 @@ use candle_nn::VarBuilder;
 use halocast_core::{Batch, Rng, Shard};
 use serde::{Deserialize, Serialize};
 
-use super::{LossKind, Objective, Schedule, sample, sigma_of};
+use super::{Levels, LossKind, Objective, Schedule, sample, sigma_of};
 use crate::unet::{UNet, UNetConfig};
 use crate::{
-    Cond, CondSpec, Configured, Denoiser, Error, ExampleSpec, Generative, Loss, Parameters, Result, SampleOptions, Trainable,
+    Cond, CondSpec, Configured, Denoiser, Error, ExampleSpec, Generative, Loss, Parameters, Result,
+    SampleOptions, Trainable,
 };
 
 /// How the time of each example of a batch is drawn.
@@ -67,7 +68,7 @@ pub struct Ddpm {
     network: UNet,
     parameters: Parameters,
     alphas_bar: Vec<f64>,
-    sigmas: Vec<f64>,
+    levels: Levels,
 }
 
 impl Ddpm {
@@ -158,9 +159,9 @@ impl Configured for Ddpm {
                 got: format!("{:?} over {} steps", config.schedule, config.timesteps),
             });
         }
-        let sigmas = alphas_bar.iter().copied().map(sigma_of).collect();
+        let levels = Levels::Discrete(alphas_bar.iter().copied().map(sigma_of).collect());
         let network = UNet::new(&config.unet, vb)?;
-        Ok(Self { config: config.clone(), network, parameters, alphas_bar, sigmas })
+        Ok(Self { config: config.clone(), network, parameters, alphas_bar, levels })
     }
 }
 
@@ -173,14 +174,17 @@ impl Denoiser for Ddpm {
         self.parameters.device()
     }
 
-    fn sigmas(&self) -> &[f64] {
-        &self.sigmas
+    fn levels(&self) -> &Levels {
+        &self.levels
     }
 
-    fn denoise(&self, x: &Tensor, index: usize, cond: Option<&Cond>) -> Result<Tensor> {
-        let Some(&alpha_bar) = self.alphas_bar.get(index) else { return Err(self.no_such_time(index)) };
+    /// At a level between two the network is asked at the time between, by the logarithm of sigma.
+    fn denoise(&self, x: &Tensor, sigma: f64, cond: Option<&Cond>) -> Result<Tensor> {
+        let time = self.levels.index(sigma);
+        let exact = Some(time as usize).filter(|&t| t as f64 == time);
+        let alpha_bar = exact.map_or(1.0 / (1.0 + sigma * sigma), |t| self.alphas_bar[t]);
         let x_t = (x.to_dtype(self.parameters.dtype())? * alpha_bar.sqrt())?;
-        let times = vec![index as f64; x.dims().first().copied().unwrap_or(0)];
+        let times = vec![time; x.dims().first().copied().unwrap_or(0)];
         let parameters = self.condition().tensor("DDPM", cond)?;
         let prediction = self.network.forward(&x_t, &times, parameters)?;
         let (of_x, of_prediction) = self.config.objective.data(alpha_bar);

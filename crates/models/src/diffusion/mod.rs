@@ -1,11 +1,13 @@
 //! Denoising diffusion: schedule, objective, samplers.
 
 mod ddpm;
+mod levels;
 mod objective;
 mod sampler;
 mod schedule;
 
 pub use ddpm::{Ddpm, DdpmConfig, TimeSampling};
+pub use levels::Levels;
 pub use objective::{LossKind, Objective};
 pub use sampler::{Sampler, ancestral_step, sample};
 pub use schedule::{Schedule, sigma_of};

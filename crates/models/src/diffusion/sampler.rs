@@ -4,6 +4,7 @@ use candle_core::Tensor;
 use halocast_core::Rng;
 use serde::{Deserialize, Serialize};
 
+use super::Levels;
 use crate::{Cond, Denoiser, Error, Result, SampleOptions};
 
 /// How a chain of noise levels sigma_0 > sigma_1 > ... > 0 is walked down. In all of them x = x0 + sigma n.
@@ -42,45 +43,42 @@ impl Default for Sampler {
 }
 
 impl Sampler {
-    /// The indices of the levels visited among ascending `sigmas`, descending, from the highest level to the lowest.
+    /// The levels visited, descending, from the highest to the lowest.
     ///
     /// # Errors
-    /// [`Error::Config`] when the number of steps is zero or more than there are levels.
-    pub fn indices(&self, sigmas: &[f64]) -> Result<Vec<usize>> {
-        let levels = sigmas.len();
-        let steps = match *self {
-            Self::Ancestral { steps } => steps.unwrap_or(levels),
-            Self::Ddim { steps, .. } | Self::DpmSolver { steps } => steps,
+    /// [`Error::Config`] when the number of steps is zero, more than there are levels, or not said for a continuum.
+    pub fn sigmas(&self, levels: &Levels) -> Result<Vec<f64>> {
+        let asked = match *self {
+            Self::Ancestral { steps } => steps,
+            Self::Ddim { steps, .. } | Self::DpmSolver { steps } => Some(steps),
         };
-        if steps == 0 || steps > levels {
-            return Err(Error::Config {
-                model: "sampler",
-                field: "steps".into(),
-                expected: format!("1 to {levels}"),
-                got: steps.to_string(),
-            });
-        }
+        let most = levels.count();
+        let steps = match asked.or(most) {
+            Some(steps) if steps > 0 && most.is_none_or(|most| steps <= most) => steps,
+            steps => {
+                return Err(Error::Config {
+                    model: "sampler",
+                    field: "steps".into(),
+                    expected: most.map_or("at least 1".into(), |most| format!("1 to {most}")),
+                    got: steps.map_or("none, at a continuum of levels".into(), |n| n.to_string()),
+                });
+            }
+        };
         if steps == 1 {
-            return Ok(vec![levels - 1]);
+            return Ok(vec![levels.max()]);
         }
         let along = (0..steps).rev().map(|i| i as f64 / (steps - 1) as f64);
-        let mut indices: Vec<usize> = match self {
-            Self::DpmSolver { .. } => {
-                let (low, high) = (sigmas[0].ln(), sigmas[levels - 1].ln());
-                along.map(|f| nearest(sigmas, low + f * (high - low))).collect()
+        let (low, high) = (levels.min().ln(), levels.max().ln());
+        let geometric = |f: f64| levels.nearest((low + f * (high - low)).exp());
+        let mut sigmas: Vec<f64> = match (self, levels) {
+            (Self::Ancestral { .. } | Self::Ddim { .. }, Levels::Discrete(sigmas)) => {
+                along.map(|f| sigmas[(f * (sigmas.len() - 1) as f64).round() as usize]).collect()
             }
-            _ => along.map(|f| (f * (levels - 1) as f64).round() as usize).collect(),
+            _ => along.map(geometric).collect(),
         };
-        indices.dedup();
-        Ok(indices)
+        sigmas.dedup();
+        Ok(sigmas)
     }
-}
-
-/// The index of the level whose logarithm is nearest to `log_sigma`.
-fn nearest(sigmas: &[f64], log_sigma: f64) -> usize {
-    let above = sigmas.partition_point(|s| s.ln() < log_sigma).min(sigmas.len() - 1);
-    let below = above.saturating_sub(1);
-    if log_sigma - sigmas[below].ln() < sigmas[above].ln() - log_sigma { below } else { above }
 }
 
 /// Draws `n` events from a denoiser, in batches; each event has its own stream of `rng`, so the batch size does not
@@ -103,8 +101,8 @@ pub fn sample(
             got: format!("{n} and {}", options.batch),
         });
     }
-    let indices = options.sampler.indices(denoiser.sigmas())?;
-    let total = (n.div_ceil(options.batch) * indices.len()) as u64;
+    let sigmas = options.sampler.sigmas(denoiser.levels())?;
+    let total = (n.div_ceil(options.batch) * sigmas.len()) as u64;
     // A fresh key for this call: two calls with one generator draw different events.
     let key = Rng::new(rng.next_u64());
     let mut events = Vec::new();
@@ -112,9 +110,9 @@ pub fn sample(
         let size = options.batch.min(n - start);
         let cond = cond.map(|c| slice_cond(c, start, size)).transpose()?;
         let mut streams: Vec<Rng> = (start..start + size).map(|i| key.split(i as u64)).collect();
-        let done = (b * indices.len()) as u64;
+        let done = (b * sigmas.len()) as u64;
         let tick = |i: usize| (options.progress)(done + i as u64 + 1, total);
-        events.push(walk(denoiser, options.sampler, &indices, cond.as_ref(), &mut streams, &tick)?);
+        events.push(walk(denoiser, options.sampler, &sigmas, cond.as_ref(), &mut streams, &tick)?);
     }
     Ok(Tensor::cat(&events, 0)?)
 }
@@ -123,18 +121,16 @@ pub fn sample(
 fn walk(
     denoiser: &dyn Denoiser,
     sampler: Sampler,
-    indices: &[usize],
+    sigmas: &[f64],
     cond: Option<&Cond>,
     streams: &mut [Rng],
     tick: &dyn Fn(usize),
 ) -> Result<Tensor> {
-    let sigmas = denoiser.sigmas();
-    let mut x = (noise(denoiser, streams)? * start_scale(sigmas[indices[0]]))?;
+    let mut x = (noise(denoiser, streams)? * start_scale(sigmas[0]))?;
     let mut previous: Option<(Tensor, f64)> = None;
-    for (i, &index) in indices.iter().enumerate() {
-        let sigma = sigmas[index];
-        let next = indices.get(i + 1).map_or(0.0, |&j| sigmas[j]);
-        let denoised = denoiser.denoise(&x, index, cond)?;
+    for (i, &sigma) in sigmas.iter().enumerate() {
+        let next = sigmas.get(i + 1).copied().unwrap_or(0.0);
+        let denoised = denoiser.denoise(&x, sigma, cond)?;
         x = if next == 0.0 {
             denoised.clone()
         } else {
@@ -234,7 +230,7 @@ mod tests {
 
     /// The exact denoiser of independent Gaussian pixels N(mean, std^2): D = mean + std^2 / (std^2 + sigma^2) (x - mean).
     struct Gaussian {
-        sigmas: Vec<f64>,
+        levels: Levels,
         mean: f64,
         std: f64,
     }
@@ -242,7 +238,7 @@ mod tests {
     impl Gaussian {
         fn new(mean: f64, std: f64) -> Self {
             let sigmas = Schedule::default().alphas_bar(1000).into_iter().map(sigma_of).collect();
-            Self { sigmas, mean, std }
+            Self { levels: Levels::Discrete(sigmas), mean, std }
         }
     }
 
@@ -253,11 +249,11 @@ mod tests {
         fn device(&self) -> &Device {
             &Device::Cpu
         }
-        fn sigmas(&self) -> &[f64] {
-            &self.sigmas
+        fn levels(&self) -> &Levels {
+            &self.levels
         }
-        fn denoise(&self, x: &Tensor, index: usize, _: Option<&Cond>) -> Result<Tensor> {
-            let gain = self.std.powi(2) / (self.std.powi(2) + self.sigmas[index].powi(2));
+        fn denoise(&self, x: &Tensor, sigma: f64, _: Option<&Cond>) -> Result<Tensor> {
+            let gain = self.std.powi(2) / (self.std.powi(2) + sigma.powi(2));
             Ok(((x - self.mean)? * gain)?.affine(1.0, self.mean)?)
         }
     }
@@ -312,15 +308,22 @@ mod tests {
     }
 
     #[test]
-    fn indices_start_high_end_low_and_refuse_nonsense() {
+    fn levels_start_high_end_low_and_refuse_nonsense() {
         let sampler = Sampler::Ddim { steps: 4, eta: 0.0 };
-        let sigmas: Vec<f64> = (0..10).map(f64::from).map(f64::exp2).collect();
-        assert_eq!(sampler.indices(&sigmas).unwrap(), [9, 6, 3, 0]);
-        assert_eq!(Sampler::default().indices(&sigmas[..3]).unwrap(), [2, 1, 0]);
-        assert!(sampler.indices(&sigmas[..3]).is_err());
-        assert!(Sampler::DpmSolver { steps: 0 }.indices(&sigmas).is_err());
+        let octaves = |n: i32| Levels::Discrete((0..n).map(f64::from).map(f64::exp2).collect());
+        assert_eq!(sampler.sigmas(&octaves(10)).unwrap(), [512.0, 64.0, 8.0, 1.0]);
+        assert_eq!(Sampler::default().sigmas(&octaves(3)).unwrap(), [4.0, 2.0, 1.0]);
+        assert!(sampler.sigmas(&octaves(3)).is_err());
+        assert!(Sampler::DpmSolver { steps: 0 }.sigmas(&octaves(10)).is_err());
         // Equal steps in log sigma, however the levels lie.
-        let uneven = [1.0, 1.1, 1.2, 2.0, 3.9, 4.0, 8.0, 16.0];
-        assert_eq!(Sampler::DpmSolver { steps: 5 }.indices(&uneven).unwrap(), [7, 6, 5, 3, 0]);
+        let uneven = Levels::Discrete(vec![1.0, 1.1, 1.2, 2.0, 3.9, 4.0, 8.0, 16.0]);
+        let solver = Sampler::DpmSolver { steps: 5 };
+        assert_eq!(solver.sigmas(&uneven).unwrap(), [16.0, 8.0, 4.0, 2.0, 1.0]);
+        let continuum = Levels::Continuous { min: 1.0, max: 16.0 };
+        for (got, expected) in solver.sigmas(&continuum).unwrap().into_iter().zip([16.0, 8.0, 4.0, 2.0, 1.0])
+        {
+            assert!((got / expected - 1.0f64).abs() < 1e-12);
+        }
+        assert!(Sampler::default().sigmas(&continuum).unwrap_err().to_string().contains("continuum"));
     }
 }
