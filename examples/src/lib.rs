@@ -11,4 +11,6 @@ pub mod project;
 pub mod quickstart;
 pub mod report;
 pub mod summarize;
+pub mod train;
 pub mod truth;
+pub mod zoo;

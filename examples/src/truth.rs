@@ -277,7 +277,7 @@ fn require_alike<T: PartialEq>(
 }
 
 /// Means of square blocks, so that `size` pixels a side remain; the mean surface density stays.
-fn coarsen(map: &Map, size: usize) -> Result<Map> {
+pub(crate) fn coarsen(map: &Map, size: usize) -> Result<Map> {
     let [ny, nx] = map.shape();
     if ny != nx || ny < size || !ny.is_multiple_of(size) {
         bail!("maps are {ny}x{nx}, expected square with a side that is a multiple of {size}");

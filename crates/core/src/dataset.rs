@@ -1,5 +1,7 @@
 //! Where training meets data: a data set gives batches.
 
+use std::sync::Arc;
+
 use ndarray::{Array2, ArrayD, Axis, concatenate};
 
 use crate::{Error, Result, Rng, Shard};
@@ -96,4 +98,18 @@ pub trait Dataset: Send + Sync {
     /// # Errors
     /// When an index is out of range or an example cannot be read.
     fn batch(&self, indices: &[usize], rng: &mut Rng) -> Result<Batch>;
+}
+
+impl<D: Dataset + ?Sized> Dataset for Arc<D> {
+    fn len(&self) -> usize {
+        (**self).len()
+    }
+
+    fn event_shape(&self) -> Vec<usize> {
+        (**self).event_shape()
+    }
+
+    fn batch(&self, indices: &[usize], rng: &mut Rng) -> Result<Batch> {
+        (**self).batch(indices, rng)
+    }
 }

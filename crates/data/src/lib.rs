@@ -65,6 +65,7 @@
 
 #![deny(unsafe_code)]
 
+mod arrays;
 mod binary;
 mod camels;
 #[cfg(feature = "candle")]
@@ -93,6 +94,7 @@ mod tng;
 mod transform;
 mod units;
 
+pub use arrays::ArrayDataset;
 pub use camels::{
     CMD_PARAMETERS, CamelsRun, CmdDataset, CmdGrids, CmdMaps, CmdName, CmdParams, Code, CosmoAstroSeed,
     GridName, RunSet, Suite, read_cosmo_astro_seed, read_params, read_params_by_position, write_cmd_maps,

@@ -1,0 +1,12 @@
+//! The programs `train` and `sample`: any model of the zoo on any data set, and new events from a checkpoint.
+
+mod config;
+mod data;
+mod draw;
+mod maps;
+mod run;
+
+pub use config::{ArraysConfig, DataConfig, MapsConfig, RunConfig};
+pub use data::{Axis, Examples, Scales};
+pub use draw::{SampleRequest, sample_to_file, sampler};
+pub use run::{TrainOptions, train};
