@@ -58,11 +58,11 @@ pub fn zoo() -> Vec<(&'static str, ModelConfig)> {
                 discriminator: DiscriminatorConfig::Pixel(PixelConfig {
                     width: 3,
                     norm: Norm::Batch,
-                    ..Default::default()
+                    initial: Initial::FanIn,
                 }),
                 channels: 2,
                 loss: GanLoss::LeastSquares,
-                size: [16, 24],
+                size: [8, 16],
                 ..Default::default()
             }),
         ),
@@ -127,7 +127,7 @@ pub fn zoo() -> Vec<(&'static str, ModelConfig)> {
 }
 
 fn unet(norm: Norm) -> UnetGeneratorConfig {
-    UnetGeneratorConfig { downs: 3, width: 4, norm, ..Default::default() }
+    UnetGeneratorConfig { downs: 3, width: 3, norm, ..Default::default() }
 }
 
 fn resnet(padding: ResnetPadding) -> ResnetGeneratorConfig {

@@ -145,8 +145,8 @@ fn a_wasserstein_network_learns_level_spread_and_parameter() -> Result<()> {
         ..Default::default()
     });
     let folder = tempfile::tempdir()?;
-    let phases = [("discriminator", adam(2e-3, 0.0, 0.9, 5)), ("generator", adam(2e-3, 0.0, 0.9, 1))];
-    let model = train(&config, &levels(512)?, &phases, 32, 200, folder.path())?;
+    let phases = [("discriminator", adam(5e-3, 0.0, 0.9, 5)), ("generator", adam(2e-3, 0.0, 0.9, 1))];
+    let model = train(&config, &levels(512)?, &phases, 32, 400, folder.path())?;
     for parameter in [-1.0f32, 1.0] {
         let cond = Cond::Vector(Tensor::full(parameter, (512, 1), &Device::Cpu)?);
         let maps = sample(&model, 512, Some(&cond))?.flatten_from(1)?.mean(1)?;

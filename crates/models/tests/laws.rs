@@ -69,12 +69,19 @@ fn pix2pix(norm: Norm) -> Pix2PixConfig {
 fn cyclegan() -> CycleGanConfig {
     let initial = Initial::FanIn;
     let padding = ResnetPadding::Circular;
-    let generator = ResnetGeneratorConfig { blocks: 1, width: 4, padding, initial, ..Default::default() };
+    let generator = ResnetGeneratorConfig {
+        blocks: 1,
+        width: 4,
+        norm: Norm::Layer,
+        padding,
+        initial,
+        ..Default::default()
+    };
     let discriminator = PixelConfig { width: 4, norm: Norm::Instance, initial };
     CycleGanConfig {
         generator: GeneratorConfig::Resnet(generator),
         discriminator: DiscriminatorConfig::Pixel(discriminator),
-        size: [8, 8],
+        size: [16, 16],
         lambda_a: 1.0,
         lambda_b: 2.0,
         pool: 3,
@@ -169,19 +176,22 @@ fn every_parameter_has_the_gradient_of_finite_differences() {
                     continue; // below the rounding of the loss over the step
                 }
                 let kept = var.as_tensor().copy().unwrap();
-                let step = 2e-2 / norm.max(1.0);
-                let at = |sign: f64| {
-                    let moved = (&kept + (gradient * (sign * step / norm)).unwrap()).unwrap();
-                    var.set(&moved).unwrap();
-                    value()
+                let slope = |step: f64| {
+                    let at = |sign: f64| {
+                        let moved = (&kept + (gradient * (sign * step / norm)).unwrap()).unwrap();
+                        var.set(&moved).unwrap();
+                        value()
+                    };
+                    let slope = (at(1.0) - at(-1.0)) / (2.0 * step);
+                    var.set(&kept).unwrap();
+                    slope
                 };
-                let slope = (at(1.0) - at(-1.0)) / (2.0 * step);
-                var.set(&kept).unwrap();
-                // f32 losses differ by 1e-7 over steps of 1e-2; curvature adds its own.
+                // f32 losses differ by 1e-7 over steps of 1e-2; curvature adds its own, and kinks: less at the second.
                 let tolerance = 0.05 * norm + 2e-4;
+                let slopes = [2e-2, 4e-3].map(|step| slope(step / norm.max(1.0)));
                 assert!(
-                    (slope - norm).abs() < tolerance,
-                    "{name}: {parameter}: slope {slope}, gradient {norm}"
+                    slopes.iter().any(|slope| (slope - norm).abs() < tolerance),
+                    "{name}, phase {phase}: {parameter}: slopes {slopes:?}, gradient {norm}"
                 );
             }
         }
