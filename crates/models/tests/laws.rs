@@ -186,9 +186,9 @@ fn every_parameter_has_the_gradient_of_finite_differences() {
                     var.set(&kept).unwrap();
                     slope
                 };
-                // f32 losses differ by 1e-7 over steps of 1e-2; curvature adds its own, and kinks: less at the second.
+                // f32 losses differ by 1e-7 over these steps; curvature adds its own, and kinks: less at the second.
                 let tolerance = 0.05 * norm + 2e-4;
-                let slopes = [2e-2, 4e-3].map(|step| slope(step / norm.max(1.0)));
+                let slopes = [2e-2, 1e-3].map(|step| slope(step / norm.max(1.0)));
                 assert!(
                     slopes.iter().any(|slope| (slope - norm).abs() < tolerance),
                     "{name}, phase {phase}: {parameter}: slopes {slopes:?}, gradient {norm}"
