@@ -67,9 +67,9 @@ pub fn zoo() -> Vec<(&'static str, ModelConfig)> {
             }),
         ),
         (
-            "cyclegan: residual generators, patches, a pool, identity",
+            "cyclegan: repeated edges, patches, a pool, identity",
             ModelConfig::Cyclegan(CycleGanConfig {
-                generator: GeneratorConfig::Resnet(resnet(ResnetPadding::Reflect)),
+                generator: GeneratorConfig::Resnet(resnet(ResnetPadding::Replicate)),
                 discriminator: DiscriminatorConfig::Patch(patch(Norm::Instance)),
                 size: [16, 16],
                 pool: 3,

@@ -40,6 +40,27 @@ impl DiscriminatorConfig {
             Self::Pixel(config) => Critic::pixel(channels, config, vb),
         }
     }
+
+    /// Checks that a map of this size has a patch, and more than one pixel wherever instances are normalised.
+    pub(super) fn check_size(&self, model: &'static str, size: [usize; 2]) -> Result<()> {
+        let Self::Patch(config) = self else { return Ok(()) };
+        let layers = config.layers.min(16);
+        let mut sides = size;
+        for i in 0..layers + 2 {
+            // 4x4 with one more pixel at each edge.
+            sides = sides.map(|side| if i < layers { side / 2 } else { side.saturating_sub(1) });
+            let normalised = (1..=layers).contains(&i) && config.norm == Norm::Instance;
+            if sides.contains(&0) || (normalised && sides == [1, 1]) {
+                return Err(Error::Config {
+                    model,
+                    field: "discriminator.layers".into(),
+                    expected: format!("few enough that maps of {size:?} have a patch"),
+                    got: config.layers.to_string(),
+                });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The discriminator of patches; the default looks at 70 x 70 pixels.
@@ -135,7 +156,7 @@ impl Critic {
             &[
                 ("channels", channels > 0, "at least 1", channels.to_string()),
                 ("layers", (1..=16).contains(&config.layers), "1 to 16", config.layers.to_string()),
-                ("width", (1..=4096).contains(&config.width), "1 to 4096", config.width.to_string()),
+                ("width", (1..=1024).contains(&config.width), "1 to 1024", config.width.to_string()),
                 ("padding", config.padding != PadMode::Reflect, "zeros or circular", padding),
             ],
         )?;
@@ -170,7 +191,7 @@ impl Critic {
             MODEL,
             &[
                 ("channels", channels > 0, "at least 1", channels.to_string()),
-                ("width", (1..=4096).contains(&config.width), "1 to 4096", config.width.to_string()),
+                ("width", (1..=1024).contains(&config.width), "1 to 1024", config.width.to_string()),
             ],
         )?;
         config.initial.validate(MODEL)?;

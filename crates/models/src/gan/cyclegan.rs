@@ -228,10 +228,11 @@ impl Configured for CycleGan {
                     "0 where the channels of both kinds differ",
                     format!("{} for {a} and {b} channels", config.lambda_identity),
                 ),
-                ("pool", config.pool <= 65536, "at most 65536", config.pool.to_string()),
+                ("pool", config.pool <= 4096, "at most 4096", config.pool.to_string()),
             ],
         )?;
         config.generator.check_size(MODEL, config.size)?;
+        config.discriminator.check_size(MODEL, config.size)?;
         Ok(Self {
             config: config.clone(),
             a: Side::new(config, [a, b], ["netG_A", "netD_A", "fake_B_pool"], &vb)?,

@@ -131,6 +131,7 @@ impl Configured for Pix2Pix {
             ],
         )?;
         config.generator.check_size(MODEL, config.size)?;
+        config.discriminator.check_size(MODEL, config.size)?;
         let generator = Generator::new(inputs, outputs, &config.generator, vb.pp("netG"))?;
         let discriminator = config.discriminator.build(inputs + outputs, vb.pp("netD"))?;
         let frozen = discriminator.detached()?;

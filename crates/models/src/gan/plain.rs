@@ -87,7 +87,7 @@ impl GanConfig {
 
     /// The sides of the coarsest map.
     fn base(&self) -> [usize; 2] {
-        self.size.map(|side| side >> self.levels)
+        self.size.map(|side| side >> self.levels.min(12))
     }
 
     /// Checks that the model can be built.
@@ -100,6 +100,7 @@ impl GanConfig {
         let fits = |s: &usize| *s >= multiple && s.is_multiple_of(multiple) && *s <= 1 << 20;
         let weight = self.penalty.weight();
         let penalised = self.penalty != Penalty::None;
+        let norms = [self.generator_norm, self.discriminator_norm];
         check(
             MODEL,
             &[
@@ -111,8 +112,13 @@ impl GanConfig {
                     &format!("multiples of {multiple}, 2 to the power of levels"),
                     format!("{:?}", self.size),
                 ),
-                ("width", (1..=4096).contains(&self.width), "1 to 4096", self.width.to_string()),
-                ("latent", (1..=65536).contains(&self.latent), "1 to 65536", self.latent.to_string()),
+                (
+                    "width",
+                    (1..=1024).contains(&self.width) && self.width << self.levels.min(12) <= 1 << 14,
+                    "1 to 1024, and at most 16384 when it is doubled at every level",
+                    format!("{} with {} levels", self.width, self.levels),
+                ),
+                ("latent", (1..=4096).contains(&self.latent), "1 to 4096", self.latent.to_string()),
                 ("parameters", self.parameters <= 4096, "at most 4096", self.parameters.to_string()),
                 (
                     "penalty",
@@ -125,6 +131,12 @@ impl GanConfig {
                     !(penalised && self.discriminator_norm == Norm::Batch),
                     "one that does not mix the examples of a batch, for a penalty of each",
                     "batch".into(),
+                ),
+                (
+                    "generator_norm and discriminator_norm",
+                    self.base() != [1, 1] || !norms.contains(&Norm::Instance),
+                    "no instance normalisation where the coarsest map is one pixel",
+                    format!("{norms:?} with size {:?} and {} levels", self.size, self.levels),
                 ),
                 (
                     "padding",

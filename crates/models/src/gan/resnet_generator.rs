@@ -77,7 +77,7 @@ impl ResnetGeneratorConfig {
             MODEL,
             &[
                 ("blocks", self.blocks <= 256, "at most 256", self.blocks.to_string()),
-                ("width", (1..=4096).contains(&self.width), "1 to 4096", self.width.to_string()),
+                ("width", (1..=1024).contains(&self.width), "1 to 1024", self.width.to_string()),
                 ("dropout", (0.0..1.0).contains(&self.dropout), "in [0, 1)", self.dropout.to_string()),
             ],
         )?;

@@ -63,7 +63,7 @@ impl UnetGeneratorConfig {
             MODEL,
             &[
                 ("downs", (2..=16).contains(&self.downs), "2 to 16", self.downs.to_string()),
-                ("width", (1..=4096).contains(&self.width), "1 to 4096", self.width.to_string()),
+                ("width", (1..=1024).contains(&self.width), "1 to 1024", self.width.to_string()),
                 ("dropout", (0.0..1.0).contains(&self.dropout), "in [0, 1)", self.dropout.to_string()),
                 ("padding", self.padding != PadMode::Reflect, "zeros or circular", padding),
             ],
