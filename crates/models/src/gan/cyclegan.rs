@@ -94,14 +94,14 @@ impl Default for CycleGanConfig {
 /// let generator = ResnetGeneratorConfig { blocks: 1, width: 4, ..Default::default() };
 /// let config = CycleGanConfig {
 ///     generator: GeneratorConfig::Resnet(generator),
-///     size: [16, 16],
+///     size: [32, 32],
 ///     pool: 4,
 ///     ..Default::default()
 /// };
 /// let model = CycleGan::new(&config, 1, &Device::Cpu)?;
-/// let one_simulation = Cond::Field(Tensor::zeros((2, 1, 16, 16), DType::F32, &Device::Cpu)?);
+/// let one_simulation = Cond::Field(Tensor::zeros((2, 1, 32, 32), DType::F32, &Device::Cpu)?);
 /// let as_the_other = model.sample(2, Some(&one_simulation), &SampleOptions::default(), &mut Rng::new(2))?;
-/// assert_eq!(as_the_other.dims(), [2, 1, 16, 16]);
+/// assert_eq!(as_the_other.dims(), [2, 1, 32, 32]);
 /// # Ok::<(), halocast_models::Error>(())
 /// ```
 pub struct CycleGan {
