@@ -195,3 +195,18 @@ fn cyclegan_goes_on_with_its_pool_to_the_same_bits() -> Result<()> {
     ensure!(kept > 2.0, "the pools hold {kept}");
     Ok(())
 }
+
+#[test]
+fn the_training_configurations_of_the_cards_are_read() -> Result<()> {
+    for name in ["pix2pix", "cyclegan", "gan"] {
+        let card = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../docs/models/{name}.md"));
+        let text = std::fs::read_to_string(&card).with_context(|| card.display().to_string())?;
+        let (_, rest) = text.split_once("```json").context("no configuration")?;
+        let (json, _) = rest.split_once("```").context("no end")?;
+        let training: TrainConfig = serde_json::from_str(json).with_context(|| name.to_owned())?;
+        training.validate()?;
+        let rates = ["discriminator", "generator"].map(|phase| training.optimizer_of(phase).learning_rate);
+        ensure!(rates.iter().all(|rate| (1e-4..=2e-4).contains(rate)), "{name}: {rates:?}");
+    }
+    Ok(())
+}

@@ -20,7 +20,7 @@ const TINY: f64 = 1e-16;
 ///
 /// since the change of $|g|$ is that of g along its own direction. So one backward pass gives g, and the derivative along
 /// v, which [`Critic::tangent`] computes forwards by differentiable operations, stands in for $|g|$ where the parameters'
-/// gradient is taken. The result is exact, at the cost of about two more passes of the critic.
+/// gradient is taken. The result is exact, at the cost of about three more passes of the critic.
 ///
 /// # Source
 /// Gulrajani et al. 2017, arXiv:1704.00028, equation 3; Mescheder et al. 2018, arXiv:1801.04406, equation 9.
