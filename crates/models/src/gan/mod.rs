@@ -25,7 +25,7 @@ pub use cyclegan::{CycleGan, CycleGanConfig};
 pub use generator::{Generator, GeneratorConfig};
 pub use layers::{Initial, Norm};
 pub use loss::GanLoss;
-pub use penalty::{Penalty, between};
+pub use penalty::{Penalty, between, gradient_penalty};
 pub use pix2pix::{Pix2Pix, Pix2PixConfig};
 pub use plain::{Gan, GanConfig};
 pub use resnet_generator::{ResnetGenerator, ResnetGeneratorConfig, ResnetPadding};

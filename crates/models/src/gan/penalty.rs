@@ -55,39 +55,68 @@ impl Penalty {
         condition: Option<&Tensor>,
         train: bool,
     ) -> Result<(Tensor, Tensor)> {
-        let frozen = critic.detached()?;
-        let join = |x: &Tensor, c: Option<&Tensor>| -> Result<Tensor> {
-            c.map_or_else(|| Ok(x.clone()), |c| Ok(concat_channels(x, &c.detach())?))
-        };
-        let n = x.dims().first().copied().unwrap_or(0).max(1);
-        let at = Var::from_tensor(&x.detach().contiguous()?)?;
-        // The value does not matter, and a batch normalisation that trains is refused below.
-        let (y, tape) = record(|| frozen.forward(&join(&at, condition)?, false))?;
-        let g = tape.backward(&y)?.remove(&at).ok_or_else(|| Error::Shape {
-            operation: "gradient penalty",
-            what: "x".into(),
-            expected: "what the critic depends on".into(),
-            got: x.dims().to_vec(),
-        })?;
-        let g = (g.detach() + TINY)?;
-        let length = g.sqr()?.flatten_from(1)?.sum(1)?.sqrt()?;
-        // P(|g|), and its derivative divided by |g|, by which g is that times v.
-        let (value, slope) = match self {
-            Self::None => (length.zeros_like()?, length.zeros_like()?),
-            Self::Gradient(w) => {
-                let excess = (&length - 1.0)?;
-                ((excess.sqr()? * w)?, ((excess / &length)? * (2.0 * w))?)
-            }
-            Self::Zero(w) => ((length.sqr()? * (0.5 * w))?, (length.ones_like()? * w)?),
-        };
-        let v = g.broadcast_mul(&slope.reshape((length.elem_count(), 1, 1, 1))?)?;
-        let still = condition.map(Tensor::zeros_like).transpose()?;
-        let (_, along) =
-            critic.tangent(&join(&at.as_detached_tensor(), condition)?, &join(&v, still.as_ref())?, train)?;
-        let along = (along.sum_all()? / n as f64)?;
-        let value = value.mean_all()?;
-        Ok(((value + (&along - along.detach())?)?, g))
+        let w = self.weight();
+        match self {
+            Self::Gradient(_) => gradient_penalty(critic, x, condition, train, (w, 1.0)),
+            Self::None | Self::Zero(_) => penalise(critic, x, condition, train, &|length| {
+                Ok(((length.sqr()? * (0.5 * w))?, (length.ones_like()? * w)?))
+            }),
+        }
     }
+}
+
+/// The weight times $(|g| - t)^2$ for any target t, as [`Penalty::of`] gives it for 1; the last argument is weight and
+/// target.
+///
+/// # Errors
+/// As there.
+pub fn gradient_penalty(
+    critic: &Critic,
+    x: &Tensor,
+    condition: Option<&Tensor>,
+    train: bool,
+    (weight, target): (f64, f64),
+) -> Result<(Tensor, Tensor)> {
+    penalise(critic, x, condition, train, &|length| {
+        let excess = (length - target)?;
+        Ok(((excess.sqr()? * weight)?, ((excess / length)? * (2.0 * weight))?))
+    })
+}
+
+/// P(|g|), and its derivative divided by |g|, by which g is that times v.
+type Rule<'a> = &'a dyn Fn(&Tensor) -> Result<(Tensor, Tensor)>;
+
+fn penalise(
+    critic: &Critic,
+    x: &Tensor,
+    condition: Option<&Tensor>,
+    train: bool,
+    rule: Rule<'_>,
+) -> Result<(Tensor, Tensor)> {
+    let frozen = critic.detached()?;
+    let join = |x: &Tensor, c: Option<&Tensor>| -> Result<Tensor> {
+        c.map_or_else(|| Ok(x.clone()), |c| Ok(concat_channels(x, &c.detach())?))
+    };
+    let n = x.dims().first().copied().unwrap_or(0).max(1);
+    let at = Var::from_tensor(&x.detach().contiguous()?)?;
+    // A batch normalisation that trains is refused below; any other gives the same value either way.
+    let (y, tape) = record(|| frozen.forward(&join(&at, condition)?, false))?;
+    let g = tape.backward(&y)?.remove(&at).ok_or_else(|| Error::Shape {
+        operation: "gradient penalty",
+        what: "x".into(),
+        expected: "what the critic depends on".into(),
+        got: x.dims().to_vec(),
+    })?;
+    let g = (g.detach() + TINY)?;
+    let length = g.sqr()?.flatten_from(1)?.sum(1)?.sqrt()?;
+    let (value, slope) = rule(&length)?;
+    let v = g.broadcast_mul(&slope.reshape((length.elem_count(), 1, 1, 1))?)?;
+    let still = condition.map(Tensor::zeros_like).transpose()?;
+    let (_, along) =
+        critic.tangent(&join(&at.as_detached_tensor(), condition)?, &join(&v, still.as_ref())?, train)?;
+    let along = (along.sum_all()? / n as f64)?;
+    let value = value.mean_all()?;
+    Ok(((value + (&along - along.detach())?)?, g))
 }
 
 /// Between each example of two batches, at the fraction `of` of the first: `a` t + `b` (1 - t), `[batch, channel, y, x]`.
