@@ -6,6 +6,7 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::diffusion::{Ddpm, DdpmConfig};
+use crate::gan::{CycleGan, CycleGanConfig, Gan, GanConfig, Pix2Pix, Pix2PixConfig};
 use crate::{Bound, Configured, Generative, LogProb, Parameters, Result, Trainable};
 
 /// One line a model: its documentation, its name, its configuration, its type, and in brackets what it can do beside
@@ -117,4 +118,10 @@ macro_rules! capability {
 registry! {
     /// Denoising diffusion probabilistic model.
     Ddpm(DdpmConfig => Ddpm): [generative];
+    /// Conditional adversarial network from map to map.
+    Pix2pix(Pix2PixConfig => Pix2Pix): [generative];
+    /// Adversarial networks between two sets of maps without pairs.
+    Cyclegan(CycleGanConfig => CycleGan): [generative];
+    /// Adversarial network from noise to maps.
+    Gan(GanConfig => Gan): [generative];
 }

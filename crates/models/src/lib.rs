@@ -40,6 +40,7 @@ mod config;
 mod contract;
 pub mod diffusion;
 mod error;
+pub mod gan;
 mod parameters;
 pub mod unet;
 
