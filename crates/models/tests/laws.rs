@@ -6,6 +6,7 @@ use candle_core::{Device, Tensor};
 use halocast_core::{Batch, Rng, Shard};
 use halocast_kernels::PadMode;
 use halocast_models::diffusion::{Ddpm, DdpmConfig, LossKind, Objective, Sampler, Schedule, TimeSampling};
+use halocast_models::dim::{DimConfig, DimDdpmConfig};
 use halocast_models::unet::{Attention, UNetConfig};
 use halocast_models::{
     CheckpointHeader, Configured, Generative, Model, ModelConfig, SampleOptions, load_checkpoint,
@@ -36,10 +37,13 @@ fn zoo() -> Vec<(&'static str, ModelConfig)> {
         loss: LossKind::L2,
         ..paper.clone()
     };
+    let network = DimConfig { size: [8, 8], dim: 16, layers: 5, states: 4, ..DimConfig::small() };
+    let dim = DimDdpmConfig { network, timesteps: 20, ..Default::default() };
     vec![
         ("ddpm, noise, linear attention", ModelConfig::Ddpm(paper)),
         ("ddpm, velocity, circular, two channels", ModelConfig::Ddpm(quick)),
         ("ddpm, data, no attention", ModelConfig::Ddpm(data)),
+        ("dim, noise", ModelConfig::Dim(dim)),
     ]
 }
 
