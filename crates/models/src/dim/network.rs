@@ -156,8 +156,10 @@ impl Dim {
         let mut kept = Vec::new();
         let half = self.config.layers / 2;
         for (i, block) in self.blocks.iter().enumerate() {
-            if let Some((skip, there)) = block.skip.as_ref().zip(kept.pop()) {
-                tokens = skip.join(&tokens, &there)?;
+            if let Some(skip) = &block.skip {
+                // There is one for each block of the second half.
+                let there = kept.pop();
+                tokens = skip.join(&tokens, there.as_ref().unwrap_or(&tokens))?;
             }
             tokens = block.forward(&tokens, &embedded.modulation)?;
             show(&tokens, &block.order);
