@@ -3,6 +3,9 @@
 use candle_core::Tensor;
 
 use super::ScanOrder;
+use crate::linear::linear;
+use crate::memory::on_cpu;
+use crate::scan::ScanOptions;
 use crate::{Error, Result, reference};
 
 /// What a selective scan of tokens reads.
@@ -79,5 +82,18 @@ pub fn selective_scan_tokens(scan: &TokenScan<'_>, order: &ScanOrder) -> Result<
             return Err(Error::shape(OP, name, format!("{expected:?}"), tensor.dims()));
         }
     }
-    reference::selective_scan_tokens(scan, order)
+    let inputs = [scan.u, scan.coefficients, scan.step_weight, scan.step_bias, scan.a, scan.skip, scan.gate];
+    if !on_cpu(&inputs) || inputs.iter().any(|x| x.elem_count() == 0) {
+        return reference::selective_scan_tokens(scan, order);
+    }
+    let part = |start, len| scan.coefficients.narrow(2, start, len)?.contiguous();
+    let delta = linear(&part(0, rank)?, scan.step_weight, None)?;
+    let (b, c) = (part(rank, states)?, part(rank + states, states)?);
+    let options = ScanOptions {
+        skip: Some(scan.skip),
+        gate: Some(scan.gate),
+        delta_bias: Some(scan.step_bias),
+        delta_softplus: true,
+    };
+    crate::scan::on_tokens([scan.u, &delta, scan.a, &b, &c], &options, order)
 }
