@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use halocast::core::{Batch, Rng};
 use halocast::kernels::PadMode;
 use halocast::models::diffusion::{DdpmConfig, LossKind, Objective, Schedule, TimeSampling};
+use halocast::models::dim::{DimConfig, DimDdpmConfig};
 use halocast::models::gan::{
     CycleGanConfig, DiscriminatorConfig, GanConfig, GanLoss, GeneratorConfig, Initial, Norm, PatchConfig,
     Penalty, Pix2PixConfig, PixelConfig, ResnetGeneratorConfig, ResnetPadding, UnetGeneratorConfig,
@@ -123,6 +124,23 @@ pub fn zoo() -> Vec<(&'static str, ModelConfig)> {
                 ..GanConfig::dcgan()
             }),
         ),
+        ("dim: noise, long skips, padding", dim(|_| {})),
+        (
+            "dim: velocity, classes, alternating split, circular, two channels, not square",
+            dim(|c| {
+                (c.objective, c.network.classes, c.network.alternate_split) = (Objective::Velocity, 3, true);
+                (c.network.channels, c.network.outputs, c.network.size) = (2, 2, [4, 6]);
+                c.network.padding = PadMode::Circular;
+            }),
+        ),
+        (
+            "dim: data, three parameters, no padding, no skips, two directions",
+            dim(|c| {
+                (c.objective, c.network.parameters, c.network.directions) = (Objective::Data, 3, 2);
+                (c.network.pad, c.network.skips, c.network.time_network) = (0, false, true);
+            }),
+        ),
+        ("dim: a field of two channels", dim(|c| c.network.field = 2)),
     ]
 }
 
@@ -159,6 +177,20 @@ fn ddpm(change: impl Fn(&mut DdpmConfig)) -> ModelConfig {
     let mut config = DdpmConfig { unet, size: [8, 8], timesteps: 20, ..Default::default() };
     change(&mut config);
     ModelConfig::Ddpm(config)
+}
+
+fn dim(change: impl Fn(&mut DimDdpmConfig)) -> ModelConfig {
+    let network = DimConfig { size: [4, 4], dim: 8, layers: 5, states: 4, pad: 2, ..DimConfig::small() };
+    let mut config = DimDdpmConfig { network, timesteps: 20, ..Default::default() };
+    change(&mut config);
+    ModelConfig::Dim(config)
+}
+
+/// Whether a model makes the same event of the same condition every time.
+pub fn deterministic(config: &ModelConfig) -> bool {
+    let tag = tag(config).unwrap_or_default();
+    // A generator of one map without dropout; a regression; a code.
+    ["pix2pix", "cyclegan", "regression"].contains(&tag.as_str())
 }
 
 /// A batch of standard normal numbers that fits a model.

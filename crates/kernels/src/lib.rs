@@ -14,12 +14,13 @@
 //! * [`conv1d`], [`conv2d`], [`conv3d`] and their transposes: zero-padded, periodic or reflected ([`PadMode`]), in
 //!   groups; 3x3, and strided or transposed 4x4, by Winograd's algorithm
 //! * [`group_norm`], [`instance_norm`], [`batch_norm`] (over all ranks in [`sum_over_ranks`]), [`layer_norm`],
-//!   [`rms_norm`] with a fused [`Activation`]; [`modulated_norm`]
+//!   [`rms_norm`] with a fused [`Activation`]; [`modulated_norm`], [`modulated_rms_norm`]
 //! * [`attention`], [`attention_masked`], [`attention_map`], [`linear_attention`], [`linear_attention_map`]; [`linear`]
 //! * [`add`], [`add_channel`], [`scale_shift_channel`], [`concat_channels`], [`softmax`], and functions of each number
 //!   ([`activate`])
 //! * [`upsample_nearest`], [`upsample_linear`], [`average_pool`], [`max_pool2d`], [`pixel_shuffle`]
-//! * [`selective_scan`], [`causal_conv1d`]: the sequence operations of Mamba
+//! * [`selective_scan`], [`causal_conv1d`]: the sequence operations of Mamba; [`selective_scan_tokens`],
+//!   [`causal_conv_tokens`], [`gated_add`]: on tokens that are read in any order ([`ScanOrder`])
 //! * [`rfft`], [`irfft`], [`fft`], [`ifft`] over one to three axes; [`random_normal`], [`random_uniform`]
 //! * [`index_select`], [`gather_rows`], [`scatter_add`]
 //! * clouds of points: [`knn`], [`ball_query`], [`farthest_points`], [`interpolate_points`], [`chamfer_loss`],
@@ -104,6 +105,7 @@ mod row_norm;
 mod scan;
 mod simd;
 mod softmax;
+mod tokens;
 
 pub use activation::Activation;
 pub use adam::{AdamCfg, AdamState, adam_step};
@@ -138,7 +140,8 @@ pub use resample::{
     average_pool, max_pool2d, pixel_shuffle, pixel_unshuffle, upsample_linear, upsample_nearest,
     upsample_nearest2x,
 };
-pub use row_norm::{layer_norm, modulated_norm, rms_norm};
+pub use row_norm::{layer_norm, modulated_norm, modulated_rms_norm, rms_norm};
 pub use scan::{ScanOptions, selective_scan};
 pub use simd::{Level, with_level};
 pub use softmax::softmax;
+pub use tokens::{ScanOrder, TokenScan, causal_conv_tokens, gated_add, selective_scan_tokens};

@@ -109,28 +109,7 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64, activation: Activation) -
 /// # Ok::<(), halocast_kernels::Error>(())
 /// ```
 pub fn modulated_norm(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f64) -> Result<Tensor> {
-    const OP: &str = "modulated_norm";
-    let dims = x.dims();
-    if dims.len() < 2 || x.elem_count() == 0 {
-        return Err(Error::shape(OP, "x", "[n, .., c] and not empty", dims));
-    }
-    let (n, c) = (dims[0], dims[dims.len() - 1]);
-    for (name, parameter) in [("scale", scale), ("shift", shift)] {
-        if parameter.dims() != [n, c] {
-            return Err(Error::shape(OP, name, format!("[{n}, {c}]"), parameter.dims()));
-        }
-    }
-    let op = RowNorm {
-        name: OP,
-        examples: n,
-        rows: x.elem_count() / (n * c),
-        width: c,
-        one: 1.0,
-        centred: true,
-        eps,
-        activation: Activation::None,
-        shape: x.shape().clone(),
-    };
+    let op = RowNorm::modulated("modulated_norm", x, scale, shift, eps)?;
     if !on_cpu(&[x, scale, shift]) {
         if device::takes(&[x, scale, shift]) {
             return Ok(device::row_norm(&[x, scale, shift], op.on_device())?);
@@ -138,6 +117,51 @@ pub fn modulated_norm(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f64) -> R
         return reference::modulated_norm(x, scale, shift, eps);
     }
     Ok(autograd::apply(op, &[x, scale, shift])?)
+}
+
+/// Normalisation by the root of the mean square over the last axis with scale and shift of each example:
+///
+/// $$ y = (1 + s_{n c}) \, \gamma_c \frac{x}{\sqrt{\langle x^2 \rangle + \epsilon}} + t_{n c} $$
+///
+/// `x [n, .., c]`, `weight` $\gamma$ `[c]`, `scale` $s$ and `shift` $t$ `[n, c]`.
+///
+/// # Source
+/// Zhang & Sennrich 2019, arXiv:1910.07467, eq. 4, modulated as in Peebles & Xie 2023, arXiv:2212.09748, section 3.2.
+///
+/// # Errors
+/// Where a shape does not fit, or Candle fails.
+///
+/// # Example
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let x = Tensor::new(&[[[1.0f32, 7.0]]], &Device::Cpu)?;
+/// let (weight, ones) = (Tensor::new(&[5.0f32, 5.0], &Device::Cpu)?, Tensor::new(&[[1.0f32, 1.0]], &Device::Cpu)?);
+/// let y = halocast_kernels::modulated_rms_norm(&x, &weight, &ones, &ones, 0.0)?.flatten_all()?;
+/// assert!((y.to_vec1::<f32>()?[0] - 3.0).abs() < 1e-5);
+/// # Ok::<(), halocast_kernels::Error>(())
+/// ```
+pub fn modulated_rms_norm(
+    x: &Tensor,
+    weight: &Tensor,
+    scale: &Tensor,
+    shift: &Tensor,
+    eps: f64,
+) -> Result<Tensor> {
+    const OP: &str = "modulated_rms_norm";
+    let op = RowNorm::modulated(OP, x, scale, shift, eps)?;
+    if weight.dims() != [op.width] {
+        return Err(Error::shape(OP, "weight", format!("[{}]", op.width), weight.dims()));
+    }
+    let op = RowNorm { one: 0.0, centred: false, ..op };
+    // Both factors are small: their product is taken outside.
+    let factor = (scale + 1.0)?.broadcast_mul(weight)?;
+    if !on_cpu(&[x, &factor, shift]) {
+        if device::takes(&[x, &factor, shift]) {
+            return Ok(device::row_norm(&[x, &factor, shift], op.on_device())?);
+        }
+        return reference::modulated_rms_norm(x, weight, scale, shift, eps);
+    }
+    Ok(autograd::apply(op, &[x, &factor, shift])?)
 }
 
 /// `y = phi((one + weight) (x - mean) / deviation + bias)` of rows; `weight` and `bias` are those of the row's example.
@@ -179,6 +203,31 @@ impl RowNorm {
         let shape = x.shape().clone();
         let rows = x.elem_count() / width;
         Ok(Self { name, examples: 1, rows, width, one: 0.0, centred, eps, activation, shape })
+    }
+
+    /// Of rows `[n, .., c]` with scale and shift `[n, c]`.
+    fn modulated(op: &'static str, x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f64) -> Result<Self> {
+        let dims = x.dims();
+        if dims.len() < 2 || x.elem_count() == 0 {
+            return Err(Error::shape(op, "x", "[n, .., c] and not empty", dims));
+        }
+        let (n, c) = (dims[0], dims[dims.len() - 1]);
+        for (name, parameter) in [("scale", scale), ("shift", shift)] {
+            if parameter.dims() != [n, c] {
+                return Err(Error::shape(op, name, format!("[{n}, {c}]"), parameter.dims()));
+            }
+        }
+        Ok(Self {
+            name: op,
+            examples: n,
+            rows: x.elem_count() / (n * c),
+            width: c,
+            one: 1.0,
+            centred: true,
+            eps,
+            activation: Activation::None,
+            shape: x.shape().clone(),
+        })
     }
 
     /// The same for a kernel of a device.

@@ -6,6 +6,7 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::diffusion::{Ddpm, DdpmConfig};
+use crate::dim::{DimDdpm, DimDdpmConfig};
 use crate::gan::{CycleGan, CycleGanConfig, Gan, GanConfig, Pix2Pix, Pix2PixConfig};
 use crate::{Bound, Configured, Generative, LogProb, Parameters, Result, Trainable};
 
@@ -124,4 +125,6 @@ registry! {
     Cyclegan(CycleGanConfig => CycleGan): [generative];
     /// Adversarial network from noise to maps.
     Gan(GanConfig => Gan): [generative];
+    /// Diffusion Mamba.
+    Dim(DimDdpmConfig => DimDdpm): [generative];
 }

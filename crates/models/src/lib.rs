@@ -39,6 +39,7 @@ mod checkpoint;
 mod config;
 mod contract;
 pub mod diffusion;
+pub mod dim;
 mod error;
 pub mod gan;
 mod parameters;

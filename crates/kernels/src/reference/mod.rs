@@ -14,6 +14,7 @@ mod gather;
 mod norm;
 mod resample;
 mod scan;
+mod tokens;
 
 pub use attention::{attention, attention_map, attention_masked, linear_attention, linear_attention_map};
 use candle_core::{D, DType, Tensor};
@@ -21,12 +22,13 @@ pub use convolution::{conv_transpose1d, conv_transpose2d, conv_transpose3d, conv
 pub(crate) use convolution::{convolve, convolve_transposed};
 pub use fourier::{fft, irfft, rfft};
 pub use gather::{gather_rows, index_select, scatter_add};
-pub use norm::{batch_norm, group_norm, layer_norm, modulated_norm, rms_norm};
+pub use norm::{batch_norm, group_norm, layer_norm, modulated_norm, modulated_rms_norm, rms_norm};
 pub use resample::{
     average_pool, max_pool2d, pixel_shuffle, pixel_unshuffle, upsample_linear, upsample_nearest,
     upsample_nearest2x,
 };
 pub use scan::{causal_conv1d, selective_scan};
+pub use tokens::{causal_conv_tokens, gated_add, selective_scan_tokens};
 
 use crate::Result;
 use crate::activation::Activation;

@@ -92,6 +92,23 @@ pub fn modulated_norm(x: &Tensor, scale: &Tensor, shift: &Tensor, eps: f64) -> R
     Ok(y.broadcast_add(&shift.reshape((n, 1, c))?)?.reshape(x.dims())?)
 }
 
+/// [`crate::modulated_rms_norm`].
+///
+/// # Errors
+/// As there.
+pub fn modulated_rms_norm(
+    x: &Tensor,
+    weight: &Tensor,
+    scale: &Tensor,
+    shift: &Tensor,
+    eps: f64,
+) -> Result<Tensor> {
+    let (n, c) = scale.dims2()?;
+    let normal = rms_norm(x, weight, eps, Activation::None)?.reshape((n, (), c))?;
+    let y = normal.broadcast_mul(&(scale.reshape((n, 1, c))? + 1.0)?)?;
+    Ok(y.broadcast_add(&shift.reshape((n, 1, c))?)?.reshape(x.dims())?)
+}
+
 fn standardised(rows: &Tensor, eps: f64) -> Result<Tensor> {
     let centred = rows.broadcast_sub(&rows.mean_keepdim(D::Minus1)?)?;
     let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;

@@ -105,3 +105,18 @@ pub fn selective_scan(
         _ => reference::selective_scan(u, delta, a, b, c, options),
     }
 }
+
+/// The scan of `u`, `delta` and the gate `[n, l, d]` with `b` and `c` `[n, l, s]`, of checked shapes, not empty, in `f32` on
+/// the CPU.
+pub(crate) fn on_tokens(
+    [u, delta, a, b, c]: [&Tensor; 5],
+    options: &ScanOptions,
+    order: &crate::tokens::ScanOrder,
+) -> Result<Tensor> {
+    let (n, l, d) = u.dims3()?;
+    let optional = [options.skip, options.gate, options.delta_bias];
+    let inputs: Vec<&Tensor> =
+        [u, delta, a, b, c].into_iter().chain(optional.into_iter().flatten()).collect();
+    let op = op::SelectiveScan::new([n, d, l], a.dim(1)?, 1, options).on_tokens(order);
+    Ok(autograd::apply(op, &inputs)?)
+}

@@ -11,6 +11,7 @@ use crate::autograd::{Gradient, Op};
 use crate::memory::{Output, Shared};
 use crate::simd::Level;
 use crate::simd::math::fold;
+use crate::tokens::ScanOrder;
 
 /// Blocks of one task: they share the sums over channels of the gradients of B and C.
 const SPAN: usize = 4;
@@ -25,6 +26,8 @@ pub(super) struct SelectiveScan {
     gate: bool,
     bias: bool,
     softplus: bool,
+    /// Where channels lie side by side, the order of the positions.
+    tokens: Option<ScanOrder>,
     /// The states before each chunk, `[block][chunk][state][lane]`, from the forward pass.
     entries: OnceLock<Vec<f32>>,
 }
@@ -56,6 +59,7 @@ struct Block {
     channel: usize,
     /// Its channels.
     width: usize,
+    example: usize,
     /// Its number among all blocks of all examples.
     index: usize,
     /// Where its first row of `[n, d, l]` starts.
@@ -74,8 +78,19 @@ impl SelectiveScan {
             gate: options.gate.is_some(),
             bias: options.delta_bias.is_some(),
             softplus: options.delta_softplus,
+            tokens: None,
             entries: OnceLock::new(),
         }
+    }
+
+    /// The same of `[n, l, d]`, and of `b` and `c` `[n, l, s]`, with positions read in an order.
+    pub(super) fn on_tokens(self, order: &ScanOrder) -> Self {
+        Self { tokens: Some(order.clone()), ..self }
+    }
+
+    /// Where the numbers of a turn begin in `[n, l, width]`.
+    fn token(&self, order: &ScanOrder, example: usize, turn: usize, width: usize) -> usize {
+        (example * self.l + order.positions()[turn] as usize) * width
     }
 
     fn inputs<'a>(&self, inputs: &[&'a [f32]]) -> candle_core::Result<Inputs<'a>> {
@@ -122,6 +137,7 @@ impl SelectiveScan {
             let channel = task.group * self.channels() + k * WIDTH;
             Block {
                 channel,
+                example: task.example,
                 width: WIDTH.min(self.channels() - k * WIDTH),
                 index: (task.example * self.groups + task.group) * self.blocks() + k,
                 start: (task.example * self.d + channel) * self.l,
@@ -294,6 +310,17 @@ impl SelectiveScan {
                 total[start..start + size].iter_mut().zip(part).for_each(|(total, part)| *total += part);
             }
         }
+        if let Some(order) = &self.tokens {
+            [b, c] = [b, c].map(|by_state| {
+                let mut by_token = vec![0.0; by_state.len()];
+                for (i, x) in by_state.iter().enumerate() {
+                    let (row, turn) = (i / self.l, i % self.l);
+                    let (example, state) = (row / states, row % states);
+                    by_token[self.token(order, example, turn, states) + state] = *x;
+                }
+                by_token
+            });
+        }
         [a, skip, bias, b, c]
     }
 
@@ -310,6 +337,15 @@ impl SelectiveScan {
 
     /// Positions from `first` on of the rows of a block, channels in lanes; lanes without a channel are zero.
     fn read(&self, x: &[f32], block: Block, first: usize, lanes: &mut [Lanes]) {
+        if let Some(order) = &self.tokens {
+            for (i, lanes) in lanes.iter_mut().enumerate() {
+                let start = self.token(order, block.example, first + i, self.d) + block.channel;
+                let (these, rest) = lanes.0.split_at_mut(block.width);
+                these.copy_from_slice(&x[start..][..block.width]);
+                rest.fill(0.0);
+            }
+            return;
+        }
         for w in 0..WIDTH {
             if w < block.width {
                 let row = &x[block.start + w * self.l + first..][..lanes.len()];
@@ -327,6 +363,15 @@ impl SelectiveScan {
     /// # Safety
     /// `out` has the size of `[n, d, l]`, and no other task uses the rows of this block.
     unsafe fn write(&self, lanes: &[Lanes], block: Block, first: usize, out: Shared) {
+        if let Some(order) = &self.tokens {
+            for (i, lanes) in lanes.iter().enumerate() {
+                let start = self.token(order, block.example, first + i, self.d) + block.channel;
+                // SAFETY: an order names each token once; the caller vouches for exclusive use.
+                let token = unsafe { out.slice(start, block.width) };
+                token.copy_from_slice(&lanes.0[..block.width]);
+            }
+            return;
+        }
         for w in 0..block.width {
             // SAFETY: the rows lie within `[n, d, l]`; the caller vouches for exclusive use.
             let row = unsafe { out.slice(block.start + w * self.l + first, lanes.len()) };
@@ -360,6 +405,13 @@ impl Coefficients {
     fn read(&mut self, op: &SelectiveScan, x: &Inputs, task: &Task, first: usize, steps: usize) {
         let start = (task.example * op.groups + task.group) * op.states * op.l;
         for (to, from) in [(&mut self.b, x.b), (&mut self.c, x.c)] {
+            if let Some(order) = &op.tokens {
+                for (t, to) in to.chunks_exact_mut(op.states).take(steps).enumerate() {
+                    let token = op.token(order, task.example, first + t, op.states);
+                    to.copy_from_slice(&from[token..][..op.states]);
+                }
+                continue;
+            }
             for s in 0..op.states {
                 let row = &from[start + s * op.l + first..][..steps];
                 for (t, value) in row.iter().enumerate() {
@@ -412,7 +464,8 @@ impl Op for SelectiveScan {
     fn forward(&self, inputs: &[&[f32]]) -> candle_core::Result<(Vec<f32>, Shape)> {
         let (y, entries) = self.scan(&self.inputs(inputs)?);
         let _ = self.entries.set(entries);
-        Ok((y, (self.n, self.d, self.l).into()))
+        let shape = if self.tokens.is_some() { (self.n, self.l, self.d) } else { (self.n, self.d, self.l) };
+        Ok((y, shape.into()))
     }
 
     fn backward(&self, inputs: &[&[f32]], dy: &[f32], _: &[bool]) -> candle_core::Result<Vec<Gradient>> {
