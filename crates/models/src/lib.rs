@@ -39,8 +39,11 @@ mod checkpoint;
 mod config;
 mod contract;
 pub mod diffusion;
+pub mod embedding;
 mod error;
+pub mod flow;
 mod parameters;
+mod sampling;
 pub mod unet;
 
 pub use checkpoint::{CheckpointHeader, load_checkpoint, save_checkpoint};
