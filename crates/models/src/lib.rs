@@ -35,6 +35,8 @@
 //! `cuda`, `cudnn`, `metal`: Candle's devices. On them the layers run on Candle's own operations; that path compiles on
 //! demand and has not been run on such a device yet.
 
+pub mod autoencoder;
+pub mod autoregressive;
 mod checkpoint;
 mod config;
 mod contract;
@@ -42,6 +44,7 @@ pub mod diffusion;
 pub mod embedding;
 mod error;
 pub mod flow;
+pub mod inference;
 mod parameters;
 mod sampling;
 pub mod unet;

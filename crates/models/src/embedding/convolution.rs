@@ -64,13 +64,52 @@ enum Down {
     Map(Conv2d),
 }
 
-/// Strided 4-convolutions with an activation, then a linear layer of the whole coarsest level.
+/// Strided 4-convolutions, each followed by an activation. Its parameters are `0.weight`, `0.bias`, ...
+pub struct ConvDown {
+    levels: Vec<Down>,
+    activation: Activation,
+}
+
+impl ConvDown {
+    /// The levels for data of shape `event`.
+    ///
+    /// # Errors
+    /// As [`ConvConfig::coarsest`].
+    pub fn new(config: &ConvConfig, event: &[usize], vb: VarBuilder) -> Result<Self> {
+        config.coarsest(event)?;
+        let spec = ConvSpec { stride: 2, padding: 1, pad_mode: config.padding, ..Default::default() };
+        let widths = [&event[..1], &config.channels[..]].concat();
+        let level = |(i, pair): (usize, &[usize])| {
+            Ok(match event.len() {
+                2 => Down::Line(Conv1d::new(pair[0], pair[1], 4, spec, vb.pp(i))?),
+                _ => Down::Map(Conv2d::new(pair[0], pair[1], 4, spec, vb.pp(i))?),
+            })
+        };
+        let levels = widths.windows(2).enumerate().map(level).collect::<Result<_>>()?;
+        Ok(Self { levels, activation: config.activation })
+    }
+
+    /// The coarsest level, `[n, channel, ..]`, of `x` `[n, channel, ..]`.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.levels.iter().try_fold(x.clone(), |h, level| {
+            let y = match level {
+                Down::Line(conv) => conv.forward(&h)?,
+                Down::Map(conv) => conv.forward(&h)?,
+            };
+            Ok(activate(&y, self.activation)?)
+        })
+    }
+}
+
+/// [`ConvDown`], then a linear layer of the whole coarsest level.
 ///
 /// Its parameters are `levels.0.weight`, ..., `out.weight`, `out.bias`.
 pub struct ConvEncoder {
-    levels: Vec<Down>,
+    levels: ConvDown,
     out: Linear,
-    activation: Activation,
 }
 
 impl ConvEncoder {
@@ -80,34 +119,9 @@ impl ConvEncoder {
     /// As [`ConvConfig::coarsest`].
     pub fn new(config: &ConvConfig, event: &[usize], vb: VarBuilder) -> Result<Self> {
         let coarsest: usize = config.coarsest(event)?.iter().product();
-        let spec = ConvSpec { stride: 2, padding: 1, pad_mode: config.padding, ..Default::default() };
-        let widths = [&event[..1], &config.channels[..]].concat();
-        let level = |(i, pair): (usize, &[usize])| {
-            let vb = vb.pp("levels").pp(i);
-            Ok(match event.len() {
-                2 => Down::Line(Conv1d::new(pair[0], pair[1], 4, spec, vb)?),
-                _ => Down::Map(Conv2d::new(pair[0], pair[1], 4, spec, vb)?),
-            })
-        };
-        let levels = widths.windows(2).enumerate().map(level).collect::<Result<_>>()?;
         Ok(Self {
-            levels,
+            levels: ConvDown::new(config, event, vb.pp("levels"))?,
             out: Linear::new(coarsest, config.features, vb.pp("out"))?,
-            activation: config.activation,
-        })
-    }
-
-    /// The coarsest level, `[n, channel, ..]`, of `x` `[n, channel, ..]`.
-    ///
-    /// # Errors
-    /// When shapes do not fit.
-    pub fn map(&self, x: &Tensor) -> Result<Tensor> {
-        self.levels.iter().try_fold(x.clone(), |h, level| {
-            let y = match level {
-                Down::Line(conv) => conv.forward(&h)?,
-                Down::Map(conv) => conv.forward(&h)?,
-            };
-            Ok(activate(&y, self.activation)?)
         })
     }
 
@@ -116,7 +130,7 @@ impl ConvEncoder {
     /// # Errors
     /// When shapes do not fit.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(self.out.forward(&self.map(x)?.flatten_from(1)?)?)
+        Ok(self.out.forward(&self.levels.forward(x)?.flatten_from(1)?)?)
     }
 }
 
@@ -125,15 +139,55 @@ enum Up {
     Map(ConvTranspose2d),
 }
 
-/// The mirror of [`ConvEncoder`]: a linear layer to the coarsest level, then transposed 4-convolutions with an activation
-/// before each.
+/// The mirror of [`ConvDown`]: transposed 4-convolutions, each behind an activation. Its parameters are `0.weight`,
+/// `0.bias`, ...
+pub struct ConvUp {
+    levels: Vec<Up>,
+    activation: Activation,
+}
+
+impl ConvUp {
+    /// The levels to data of shape `event`.
+    ///
+    /// # Errors
+    /// As [`ConvConfig::coarsest`].
+    pub fn new(config: &ConvConfig, event: &[usize], vb: VarBuilder) -> Result<Self> {
+        config.coarsest(event)?;
+        let spec = ConvSpec { stride: 2, padding: 1, ..Default::default() };
+        let widths: Vec<usize> =
+            config.channels.iter().rev().copied().chain(event.first().copied()).collect();
+        let level = |(i, pair): (usize, &[usize])| {
+            Ok(match event.len() {
+                2 => Up::Line(ConvTranspose1d::new(pair[0], pair[1], 4, spec, vb.pp(i))?),
+                _ => Up::Map(ConvTranspose2d::new(pair[0], pair[1], 4, spec, vb.pp(i))?),
+            })
+        };
+        let levels = widths.windows(2).enumerate().map(level).collect::<Result<_>>()?;
+        Ok(Self { levels, activation: config.activation })
+    }
+
+    /// The data `[n, channel, ..]` of the coarsest level `[n, channel, ..]`.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn forward(&self, h: &Tensor) -> Result<Tensor> {
+        self.levels.iter().try_fold(h.clone(), |h, level| {
+            let h = activate(&h, self.activation)?;
+            Ok(match level {
+                Up::Line(conv) => conv.forward(&h)?,
+                Up::Map(conv) => conv.forward(&h)?,
+            })
+        })
+    }
+}
+
+/// The mirror of [`ConvEncoder`]: a linear layer to the coarsest level, then [`ConvUp`].
 ///
 /// Its parameters are `in.weight`, `in.bias`, `levels.0.weight`, ...
 pub struct ConvDecoder {
     inlet: Linear,
-    levels: Vec<Up>,
+    levels: ConvUp,
     coarsest: Vec<usize>,
-    activation: Activation,
 }
 
 impl ConvDecoder {
@@ -143,19 +197,8 @@ impl ConvDecoder {
     /// As [`ConvConfig::coarsest`].
     pub fn new(config: &ConvConfig, event: &[usize], vb: VarBuilder) -> Result<Self> {
         let coarsest = config.coarsest(event)?;
-        let spec = ConvSpec { stride: 2, padding: 1, ..Default::default() };
-        let widths: Vec<usize> =
-            config.channels.iter().rev().copied().chain(event.first().copied()).collect();
-        let level = |(i, pair): (usize, &[usize])| {
-            let vb = vb.pp("levels").pp(i);
-            Ok(match event.len() {
-                2 => Up::Line(ConvTranspose1d::new(pair[0], pair[1], 4, spec, vb)?),
-                _ => Up::Map(ConvTranspose2d::new(pair[0], pair[1], 4, spec, vb)?),
-            })
-        };
-        let levels = widths.windows(2).enumerate().map(level).collect::<Result<_>>()?;
         let inlet = Linear::new(config.features, coarsest.iter().product(), vb.pp("in"))?;
-        Ok(Self { inlet, levels, coarsest, activation: config.activation })
+        Ok(Self { inlet, levels: ConvUp::new(config, event, vb.pp("levels"))?, coarsest })
     }
 
     /// The data `[n, channel, ..]` of `features` `[n, feature]`.
@@ -165,13 +208,6 @@ impl ConvDecoder {
     pub fn forward(&self, features: &Tensor) -> Result<Tensor> {
         let n = features.dims().first().copied().unwrap_or(0);
         let shape: Vec<usize> = std::iter::once(n).chain(self.coarsest.iter().copied()).collect();
-        let h = self.inlet.forward(features)?.reshape(shape)?;
-        self.levels.iter().try_fold(h, |h, level| {
-            let h = activate(&h, self.activation)?;
-            Ok(match level {
-                Up::Line(conv) => conv.forward(&h)?,
-                Up::Map(conv) => conv.forward(&h)?,
-            })
-        })
+        self.levels.forward(&self.inlet.forward(features)?.reshape(shape)?)
     }
 }

@@ -23,7 +23,7 @@ use candle_core::Tensor;
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 
-pub use convolution::{ConvConfig, ConvDecoder, ConvEncoder};
+pub use convolution::{ConvConfig, ConvDecoder, ConvDown, ConvEncoder, ConvUp};
 pub use mlp::{Mlp, MlpConfig};
 pub use spectrum::{SpectrumConfig, SpectrumNet};
 
