@@ -89,7 +89,7 @@ fn rmse(a: &[f64], b: &[f64]) -> f64 {
 fn best_ridge(rows: &[Vec<f64>], y: &[f64], train: usize) -> Vec<f64> {
     let dot = |a: &Vec<f64>, b: &Vec<f64>| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     let gram: Vec<Vec<f64>> = rows.iter().map(|a| rows.iter().map(|b| dot(a, b)).collect()).collect();
-    let strengths = [1.0, 10.0, 100.0, 1000.0];
+    let strengths = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0];
     let errors = strengths.map(|strength| {
         let fold = |k: usize| -> f64 {
             let part = |own: bool| (0..train).filter(|i| (i % 5 == k) == own).collect::<Vec<usize>>();

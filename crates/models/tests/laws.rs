@@ -5,10 +5,15 @@
 use candle_core::{Device, Tensor};
 use halocast_core::{Batch, Rng, Shard};
 use halocast_kernels::PadMode;
+use halocast_models::autoencoder::{AutoencoderConfig, CoderConfig, Observation, VaeConfig, VqVaeConfig};
+use halocast_models::autoregressive::{PixelCnnConfig, PixelDistribution};
 use halocast_models::diffusion::{Ddpm, DdpmConfig, LossKind, Objective, Sampler, Schedule, TimeSampling};
+use halocast_models::embedding::{ConvConfig, EmbeddingConfig, MlpConfig};
+use halocast_models::flow::{FlowConfig, FlowKind};
+use halocast_models::inference::PosteriorConfig;
 use halocast_models::unet::{Attention, UNetConfig};
 use halocast_models::{
-    CheckpointHeader, Configured, Generative, Model, ModelConfig, SampleOptions, load_checkpoint,
+    CheckpointHeader, Cond, CondSpec, Configured, Model, ModelConfig, SampleOptions, load_checkpoint,
     save_checkpoint,
 };
 use ndarray::{ArrayD, Axis};
@@ -40,26 +45,155 @@ fn zoo() -> Vec<(&'static str, ModelConfig)> {
         ("ddpm, noise, linear attention", ModelConfig::Ddpm(paper)),
         ("ddpm, velocity, circular, two channels", ModelConfig::Ddpm(quick)),
         ("ddpm, data, no attention", ModelConfig::Ddpm(data)),
+        ("flow, affine couplings", flow(FlowKind::RealNvp, 0)),
+        ("flow, masked autoregressive, parameters", flow(FlowKind::Maf, 2)),
+        ("flow, masked networks", flow(FlowKind::MafMlp, 0)),
+        ("flow, splines, parameters", flow(FlowKind::Spline, 2)),
+        ("flow, Glow", flow(FlowKind::Glow, 0)),
+        (
+            "autoencoder",
+            ModelConfig::Autoencoder(AutoencoderConfig {
+                event: vec![6],
+                latent: 2,
+                coder: CoderConfig::Mlp { hidden: 8 },
+            }),
+        ),
+        (
+            "vae, Bernoulli",
+            ModelConfig::Vae(VaeConfig {
+                event: vec![6],
+                latent: 2,
+                coder: CoderConfig::Mlp { hidden: 8 },
+                ..Default::default()
+            }),
+        ),
+        (
+            "vae, convolutions, parameters, noise in samples",
+            ModelConfig::Vae(VaeConfig {
+                event: vec![1, 8],
+                latent: 2,
+                coder: CoderConfig::Conv(ConvConfig { channels: vec![4], features: 5, ..Default::default() }),
+                observation: Observation::LearnedGaussian,
+                noisy_samples: true,
+                parameters: 2,
+                ..Default::default()
+            }),
+        ),
+        (
+            "vq-vae",
+            ModelConfig::VqVae(VqVaeConfig {
+                event: vec![1, 8],
+                conv: ConvConfig { channels: vec![4], ..Default::default() },
+                codes: 6,
+                dim: 3,
+                ..Default::default()
+            }),
+        ),
+        ("pixelcnn, levels", pixelcnn(PixelDistribution::Categorical)),
+        ("pixelcnn, mixture", pixelcnn(PixelDistribution::LogisticMixture(2))),
+        (
+            "posterior",
+            ModelConfig::Posterior(PosteriorConfig {
+                parameters: 2,
+                data: vec![5],
+                embedding: EmbeddingConfig::Mlp(MlpConfig {
+                    hidden: vec![7],
+                    features: 4,
+                    ..Default::default()
+                }),
+                flow: FlowConfig { layers: 2, hidden: 8, blocks: 1, ..Default::default() },
+            }),
+        ),
     ]
 }
 
-fn generative(model: &Model) -> &dyn Generative {
-    model.generative().unwrap()
+fn flow(kind: FlowKind, parameters: usize) -> ModelConfig {
+    let event = if kind == FlowKind::Glow { vec![1, 4, 4] } else { vec![4] };
+    let config = FlowConfig {
+        event,
+        kind,
+        parameters,
+        layers: 2,
+        levels: 1,
+        hidden: 8,
+        blocks: 1,
+        widths: vec![8],
+        bins: 4,
+        ..Default::default()
+    };
+    ModelConfig::Flow(config)
+}
+
+fn pixelcnn(distribution: PixelDistribution) -> ModelConfig {
+    ModelConfig::PixelCnn(PixelCnnConfig {
+        size: [3, 4],
+        levels: 8,
+        range: [-2.0, 2.0],
+        distribution,
+        hidden: 6,
+        first_kernel: 3,
+        kernel: 3,
+        layers: 1,
+        ..Default::default()
+    })
+}
+
+/// Whether the gradient of a parameter is an estimate by design (straight through a choice of code words).
+fn estimated(config: &ModelConfig, parameter: &str) -> bool {
+    let through = ["encoder", "to_codes", "codebook"];
+    matches!(config, ModelConfig::VqVae(_)) && through.iter().any(|part| parameter.starts_with(part))
+}
+
+fn normals(shape: &[usize], rng: &mut Rng) -> ArrayD<f32> {
+    ArrayD::from_shape_vec(shape, rng.normals(shape.iter().product())).unwrap()
 }
 
 fn batch(model: &Model, n: usize, seed: u64) -> Batch {
-    let shape: Vec<usize> = std::iter::once(n).chain(generative(model).event_shape()).collect();
-    let values = Rng::new(seed).normals(shape.iter().product());
-    Batch::new(ArrayD::from_shape_vec(shape, values).unwrap(), None)
+    let (spec, mut rng) = (model.trainable().example(), Rng::new(seed));
+    let mut draw = |shape: &[usize]| normals(&[&[n], shape].concat(), &mut rng);
+    let fields = draw(&spec.fields);
+    let parameters = spec.parameters.map(|count| draw(&[count]).into_dimensionality().unwrap());
+    let condition = spec.condition.map(|shape| draw(&shape));
+    Batch { condition, ..Batch::new(fields, parameters) }
+}
+
+/// The examples of a batch that a shard holds.
+fn part(whole: &Batch, shard: Shard) -> Batch {
+    let range = || ndarray::Slice::from(shard.range());
+    let fields = whole.fields.slice_axis(Axis(0), range()).to_owned();
+    let parameters = whole.parameters.as_ref().map(|p| p.slice_axis(Axis(0), range()).to_owned());
+    let condition = whole.condition.as_ref().map(|c| c.slice_axis(Axis(0), range()).to_owned());
+    Batch { shard, condition, ..Batch::new(fields, parameters) }
+}
+
+/// A condition for `n` events of a model.
+fn condition(model: &Model, spec: CondSpec, n: usize, seed: u64) -> Option<Cond> {
+    let tensor = |shape: &[usize]| {
+        let shape = [&[n], shape].concat();
+        Tensor::from_vec(Rng::new(seed).normals(shape.iter().product()), shape, &Device::Cpu).unwrap()
+    };
+    let example = model.trainable().example();
+    let like = example.condition.unwrap_or(example.fields);
+    match spec {
+        CondSpec::Vector(count) => Some(Cond::Vector(tensor(&[count]))),
+        CondSpec::Field(_) => Some(Cond::Field(tensor(&like))),
+        CondSpec::Set(_) => Some(Cond::Set(tensor(&like))),
+        _ => None,
+    }
 }
 
 fn loss(model: &Model, batch: &Batch, seed: u64) -> Tensor {
     model.trainable().loss(0, batch, &mut Rng::new(seed)).unwrap().total
 }
 
+/// Two events; of a model that draws none, its loss.
 fn draw(model: &Model, seed: u64) -> Vec<f32> {
+    let Some(generative) = model.generative() else {
+        return vec![loss(model, &batch(model, 2, seed), seed).to_scalar().unwrap()];
+    };
     let options = SampleOptions { sampler: Sampler::Ancestral { steps: Some(4) }, ..Default::default() };
-    let x = generative(model).sample(2, None, &options, &mut Rng::new(seed)).unwrap();
+    let cond = condition(model, generative.condition(), 2, 17);
+    let x = generative.sample(2, cond.as_ref(), &options, &mut Rng::new(seed)).unwrap();
     x.flatten_all().unwrap().to_vec1().unwrap()
 }
 
@@ -67,8 +201,10 @@ fn draw(model: &Model, seed: u64) -> Vec<f32> {
 fn samples_have_the_event_shape_and_depend_on_the_seed_alone() {
     for (name, config) in zoo() {
         let model = config.build(3, &Device::Cpu).unwrap();
-        let event: usize = generative(&model).event_shape().iter().product();
-        assert_eq!(draw(&model, 1).len(), 2 * event, "{name}");
+        if let Some(generative) = model.generative() {
+            let event: usize = generative.event_shape().iter().product();
+            assert_eq!(draw(&model, 1).len(), 2 * event, "{name}");
+        }
         assert_eq!(draw(&model, 1), draw(&config.build(3, &Device::Cpu).unwrap(), 1), "{name}");
         assert_ne!(draw(&model, 1), draw(&model, 2), "{name}");
         assert_ne!(draw(&model, 1), draw(&config.build(4, &Device::Cpu).unwrap(), 1), "{name}");
@@ -83,6 +219,9 @@ fn every_parameter_has_the_gradient_of_finite_differences() {
         let gradients = loss(&model, &batch, 7).backward().unwrap();
         let value = || f64::from(loss(&model, &batch, 7).to_scalar::<f32>().unwrap());
         for (parameter, var) in model.trainable().parameters().named() {
+            if estimated(&config, &parameter) {
+                continue;
+            }
             let gradient =
                 gradients.get(&var).unwrap_or_else(|| panic!("{name}: {parameter} has no gradient"));
             // Along the gradient itself the derivative is its norm.
@@ -92,17 +231,23 @@ fn every_parameter_has_the_gradient_of_finite_differences() {
                 continue; // below the rounding of the loss over the step
             }
             let kept = var.as_tensor().copy().unwrap();
-            let step = 2e-2 / norm.max(1.0);
-            let at = |sign: f64| {
-                let moved = (&kept + (gradient * (sign * step / norm)).unwrap()).unwrap();
-                var.set(&moved).unwrap();
-                value()
+            let slope = |step: f64| {
+                let at = |sign: f64| {
+                    let moved = (&kept + (gradient * (sign * step / norm)).unwrap()).unwrap();
+                    var.set(&moved).unwrap();
+                    value()
+                };
+                (at(1.0) - at(-1.0)) / (2.0 * step)
             };
-            let slope = (at(1.0) - at(-1.0)) / (2.0 * step);
-            var.set(&kept).unwrap();
             // f32 losses differ by 1e-7 over steps of 1e-2; curvature adds its own.
             let tolerance = 0.05 * norm + 2e-4;
-            assert!((slope - norm).abs() < tolerance, "{name}: {parameter}: slope {slope}, gradient {norm}");
+            let mut found = slope(2e-2 / norm.max(1.0));
+            if (found - norm).abs() >= tolerance {
+                // A kink, of a rectifier for one, within reach of the step: seldom within that of a shorter one.
+                found = slope(2e-3 / norm.max(1.0));
+            }
+            var.set(&kept).unwrap();
+            assert!((found - norm).abs() < tolerance, "{name}: {parameter}: slope {found}, gradient {norm}");
         }
     }
 }
@@ -165,8 +310,7 @@ fn the_loss_of_a_batch_is_that_of_its_parts() {
             let mean: f64 = (0..ranks)
                 .map(|rank| {
                     let shard = Shard::of_rank(rank, ranks, 8);
-                    let fields = whole.fields.slice_axis(Axis(0), shard.range().into()).to_owned();
-                    let part = Batch { shard, ..Batch::new(fields, None) };
+                    let part = part(&whole, shard);
                     shard.weight() * f64::from(loss(&model, &part, 3).to_scalar::<f32>().unwrap())
                 })
                 .sum();
@@ -183,8 +327,9 @@ fn a_wrong_shape_and_a_wrong_condition_are_named() {
         let message = model.trainable().loss(0, &odd, &mut Rng::new(1)).unwrap_err().to_string();
         assert!(message.contains("[1, 1, 7, 7]"), "{name}: {message}");
         let vector = Tensor::zeros((2, 6), candle_core::DType::F32, &Device::Cpu).unwrap();
-        let cond = halocast_models::Cond::Vector(vector);
-        let sampled = generative(&model).sample(2, Some(&cond), &SampleOptions::default(), &mut Rng::new(1));
+        let cond = Cond::Vector(vector);
+        let Some(generative) = model.generative() else { continue };
+        let sampled = generative.sample(2, Some(&cond), &SampleOptions::default(), &mut Rng::new(1));
         assert!(sampled.unwrap_err().to_string().contains("condition"), "{name}");
     }
     let absurd = DdpmConfig { size: [30, 30], ..DdpmConfig::default() };
