@@ -161,7 +161,7 @@ fn split(inputs: &[Vec<f64>], omega: &[f64], seed: u64, iterations: u64) -> Resu
         flow: FlowConfig { kind: FlowKind::Maf, layers: 2, hidden: 16, blocks: 1, ..Default::default() },
     };
     let model = Posterior::new(&config, seed, &Device::Cpu)?;
-    let pairs = Pairs { data: x, theta: y.iter().map(|&v| scaled(v)).collect(), noise: 0.1 };
+    let pairs = Pairs { data: x, theta: y.iter().map(|&v| scaled(v)).collect(), noise: 0.2 };
     let rule = Rule::AdamW(AdamConfig { weight_decay: 1e-2, ..Default::default() });
     let optimizer = OptimizerConfig {
         rule,
@@ -202,18 +202,27 @@ fn split(inputs: &[Vec<f64>], omega: &[f64], seed: u64, iterations: u64) -> Resu
     Ok((rmse(&means, &truth), by_ridge, inside as f64 / truth.len() as f64))
 }
 
+/// Over five splits. Other noise (0.1 to 0.3) and lengths (400 to 800 steps) were tried on the same splits: the flow's error
+/// was the lesser on each of them with each of these.
 #[test]
 fn a_flow_reads_omega_m_better_than_ridge_regression() -> Result<()> {
     let Some((inputs, omega)) = load()? else { return Ok(()) };
-    let seeds = if std::env::var_os("HALOCAST_ALL_SPLITS").is_some() { 5 } else { 1 };
-    for seed in 1..=seeds {
-        let start = std::time::Instant::now();
-        let (flow, ridge, coverage) = split(&inputs, &omega, seed, 600)?;
+    let start = std::time::Instant::now();
+    let (mut inside, splits) = (0.0, 5u32);
+    for seed in 1..=splits {
+        let (flow, ridge, coverage) = split(&inputs, &omega, u64::from(seed), 600)?;
         println!(
-            "split {seed}: RMSE of Omega_m: flow {flow:.4}, ridge {ridge:.4}; {coverage:.3} of truths in the central 68 %; {:.1} s",
-            start.elapsed().as_secs_f64()
+            "split {seed}: RMSE of Omega_m: flow {flow:.4}, ridge {ridge:.4}; {coverage:.3} of truths in the central 68 %"
         );
         ensure!(flow < ridge, "the flow's error {flow} is not below ridge regression's {ridge}");
+        inside += coverage / f64::from(splits);
     }
+    // The binomial deviation of as many independent simulations; those of several splits overlap.
+    let deviation = (0.68 * 0.32 / (f64::from(splits) * 200.0)).sqrt();
+    println!(
+        "{inside:.3} of all truths, nominal 0.680, binomial deviation {deviation:.3}; {:.1} s",
+        start.elapsed().as_secs_f64()
+    );
+    ensure!((inside - 0.68).abs() < 3.0 * deviation, "coverage {inside}");
     Ok(())
 }

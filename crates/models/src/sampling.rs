@@ -85,7 +85,7 @@ pub(crate) fn sum_event(x: &Tensor) -> Result<Tensor> {
 
 /// ln N(z; 0, I) of each event: `[n, ..]` gives `[n]`.
 pub(crate) fn log_normal(z: &Tensor) -> Result<Tensor> {
-    let each: usize = z.dims()[1..].iter().product();
+    let each: usize = z.dims().iter().skip(1).product();
     let constant = 0.5 * each as f64 * std::f64::consts::TAU.ln();
     Ok(sum_event(&z.sqr()?)?.affine(-0.5, -constant)?)
 }

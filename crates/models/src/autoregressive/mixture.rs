@@ -57,7 +57,7 @@ pub fn mixture_log_prob(
 
 /// A number of a mixture of logistic distributions with parameters `theta` of length 3 M: logits, means, logarithms of
 /// scales.
-pub fn mixture_sample(theta: &[f64], rng: &mut Rng) -> f64 {
+pub(super) fn mixture_sample(theta: &[f64], rng: &mut Rng) -> f64 {
     let m = theta.len() / 3;
     let chosen = choose(&theta[..m], rng);
     let u = rng.uniform().clamp(1e-12, 1.0 - 1e-12);

@@ -13,6 +13,6 @@ mod network;
 
 pub use config::{PixelCnnConfig, PixelDistribution};
 pub use masked::{Mask, MaskedConv2d};
-pub use mixture::{mixture_log_prob, mixture_sample};
+pub use mixture::mixture_log_prob;
 pub use model::{PixelCnn, bits_per_dim};
 pub use network::{NetShape, PixelCnnNet};

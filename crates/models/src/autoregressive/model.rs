@@ -4,8 +4,8 @@ use candle_core::{D, DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use halocast_core::{Batch, Rng};
 
-use super::mixture::choose;
-use super::{NetShape, PixelCnnConfig, PixelCnnNet, PixelDistribution, mixture_log_prob, mixture_sample};
+use super::mixture::{choose, mixture_log_prob, mixture_sample};
+use super::{NetShape, PixelCnnConfig, PixelCnnNet, PixelDistribution};
 use crate::sampling::{check_event, fields, in_batches, sum_event};
 use crate::{
     Cond, CondSpec, Configured, ExampleSpec, Generative, LogProb, Loss, Parameters, Result, SampleOptions,

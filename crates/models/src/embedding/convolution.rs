@@ -19,7 +19,7 @@ pub struct ConvConfig {
     pub features: usize,
     /// What follows each convolution.
     pub activation: Activation,
-    /// How convolutions see past the edge: `circular` for periodic maps.
+    /// How the encoder's convolutions see past the edge: `circular` for periodic maps. A decoder sees zeros there.
     pub padding: PadMode,
 }
 

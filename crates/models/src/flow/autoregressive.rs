@@ -6,7 +6,7 @@ use halocast_kernels::{Activation, softplus};
 
 use super::Layer;
 use super::coupling::LEAST_SCALE;
-use super::layer::no_volume;
+use super::layer::{check_features, no_volume};
 use super::made::{Made, MaskedMlp};
 use super::residual::ResidualShape;
 use crate::sampling::sum_event;
@@ -69,6 +69,7 @@ impl MaskedAffine {
 
     /// Scale, its logarithm, and shift, each `[n, feature]`.
     fn maps(&self, x: &Tensor, cond: Option<&Tensor>) -> Result<(Tensor, Tensor, Tensor)> {
+        check_features(x, self.features)?;
         let part = |theta: &Tensor, i: usize| -> Result<Tensor> {
             let theta = theta.reshape((x.dims()[0], self.features, 2))?;
             Ok(theta.narrow(D::Minus1, i, 1)?.squeeze(D::Minus1)?.contiguous()?)

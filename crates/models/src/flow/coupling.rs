@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use candle_nn::VarBuilder;
 use halocast_kernels::sigmoid;
 
-use super::layer::{no_volume, select};
+use super::layer::{check_features, no_volume, select};
 use super::residual::{ResidualNet, ResidualShape};
 use super::spline::{SplineShape, spline, spline_inverse};
 use super::{Layer, Permutation};
@@ -103,6 +103,7 @@ impl Coupling {
     }
 
     fn apply(&self, x: &Tensor, cond: Option<&Tensor>, inverse: bool) -> Result<(Tensor, Tensor)> {
+        check_features(x, self.stay.len() + self.change.len())?;
         let (stay, change) = (select(x, &self.stay)?, select(x, &self.change)?);
         let theta = self.net.forward(&stay, cond)?;
         let count = self.change.len();

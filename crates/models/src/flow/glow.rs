@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor};
 use candle_nn::{Init, VarBuilder};
 use halocast_kernels::{ConvSpec, conv2d, index_select, pixel_shuffle, pixel_unshuffle, softplus};
 
-use super::layer::{constant, no_volume};
+use super::layer::{check_features, constant, no_volume};
 use super::{Layer, Permutation};
 use crate::sampling::check_config;
 use crate::{Bijection, Error, Parameters, Result};
@@ -38,6 +38,7 @@ impl ActNorm {
     fn maps(&self, x: &Tensor) -> Result<(Tensor, Tensor, f64)> {
         let ones = vec![1; x.rank().saturating_sub(2)];
         let shape = [&[1, self.shift.dims()[0]], &ones[..]].concat();
+        check_features(x, self.shift.dims()[0])?;
         let pixels: usize = x.dims()[2..].iter().product();
         Ok((self.log_scale.exp()?.reshape(&shape[..])?, self.shift.reshape(&shape[..])?, pixels as f64))
     }
@@ -62,6 +63,7 @@ impl Bijection for ActNorm {
 impl Layer for ActNorm {
     fn initialise(&self, x: &Tensor, _: Option<&Tensor>, parameters: &Parameters) -> Result<()> {
         let channels = self.shift.dims()[0];
+        check_features(x, channels)?;
         let rows = x.to_dtype(DType::F64)?.transpose(0, 1)?.contiguous()?.reshape((channels, ()))?;
         let (mut scales, mut shifts) = (vec![], vec![]);
         for row in rows.to_vec2::<f64>()? {
@@ -378,7 +380,9 @@ impl Bijection for MultiScale {
     fn inverse(&self, z: &Tensor, cond: Option<&Tensor>) -> Result<(Tensor, Tensor)> {
         let mut volume = no_volume(z)?;
         let mut rest: Option<Tensor> = None;
-        let mut end = z.dims()[1];
+        let shapes = self.shapes.iter().enumerate();
+        let mut end = shapes.map(|(i, s)| self.done(i) * s[1..].iter().product::<usize>()).sum();
+        check_features(z, end)?;
         for (i, level) in self.levels.iter().enumerate().rev() {
             let shape = [&[z.dims()[0], self.done(i)], &self.shapes[i][1..]].concat();
             let count: usize = shape[1..].iter().product();

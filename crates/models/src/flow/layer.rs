@@ -101,10 +101,12 @@ impl Permutation {
 
 impl Bijection for Permutation {
     fn forward(&self, x: &Tensor, _: Option<&Tensor>) -> Result<(Tensor, Tensor)> {
+        check_features(x, self.order.len())?;
         Ok((select(x, &self.order)?, no_volume(x)?))
     }
 
     fn inverse(&self, z: &Tensor, _: Option<&Tensor>) -> Result<(Tensor, Tensor)> {
+        check_features(z, self.order.len())?;
         Ok((select(z, &self.back)?, no_volume(z)?))
     }
 }
@@ -120,4 +122,20 @@ pub(super) fn select(x: &Tensor, indices: &[u32]) -> Result<Tensor> {
 pub(super) fn constant(values: Vec<f64>, shape: &[usize], like: &Tensor) -> Result<Tensor> {
     let tensor = Tensor::from_vec(values, shape, like.device())?;
     Ok(if like.dtype() == DType::F64 { tensor } else { tensor.to_dtype(like.dtype())? })
+}
+
+/// Checks that the second axis holds so many features or channels.
+///
+/// # Errors
+/// [`Error::Shape`] otherwise.
+pub(super) fn check_features(x: &Tensor, features: usize) -> Result<()> {
+    if x.rank() >= 2 && x.dims()[1] == features {
+        return Ok(());
+    }
+    Err(Error::Shape {
+        operation: "flow",
+        what: "input of a layer".into(),
+        expected: format!("[n, {features}, ..]"),
+        got: x.dims().to_vec(),
+    })
 }

@@ -5,6 +5,7 @@ use halocast_kernels::{softmax, softplus};
 
 use super::layer::constant;
 use crate::Result;
+use crate::sampling::check_config;
 
 /// The least width and height of a bin, of the whole, and the least slope at a knot.
 const LEAST: f64 = 1e-3;
@@ -84,6 +85,7 @@ impl Bin {
     /// The bins in which `at` lies, by the knots along x or, of an inverse, along y.
     fn new(at: &Tensor, pieces: &Pieces, shape: SplineShape, inverse: bool) -> Result<Self> {
         let k = shape.bins;
+        check_config("spline", [("bins", k > 1, "at least 2", k.to_string())])?;
         let (x, y) = (shape.knots(&pieces.widths)?, shape.knots(&pieces.heights)?);
         let last = D::Minus1;
         // Beyond the ends the slope is 1, as that of the identity.

@@ -17,7 +17,7 @@ pub struct Axis {
 impl Axis {
     /// The values.
     pub fn values(&self) -> Vec<f64> {
-        let step = (self.to - self.from) / (self.points - 1) as f64;
+        let step = (self.to - self.from) / self.points.saturating_sub(1).max(1) as f64;
         (0..self.points).map(|i| self.from + step * i as f64).collect()
     }
 }
