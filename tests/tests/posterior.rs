@@ -4,6 +4,8 @@
 //! conditional flow's posterior mean is compared with ridge regression whose strength is chosen by cross-validation on the
 //! same training set.
 
+#![allow(clippy::unwrap_used)] // a helper of a test fails as the test does
+
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use halocast::core::{Batch, Dataset, Rng};
@@ -20,8 +22,11 @@ use ndarray::{Array2, ArrayD};
 const SIMULATIONS: usize = 1000;
 const TRAIN: usize = 800;
 
-/// Inputs `[simulation][feature]` and Omega_m.
-fn load() -> Result<Option<(Vec<Vec<f64>>, Vec<f64>)>> {
+/// Inputs `[simulation][feature]`.
+type Inputs = Vec<Vec<f64>>;
+
+/// Inputs and Omega_m.
+fn load() -> Result<Option<(Inputs, Vec<f64>)>> {
     let Some(folder) = reference_folder("HALOCAST_DATA", "data") else { return Ok(None) };
     let mut inputs = vec![vec![]; SIMULATIONS];
     for snapshot in [10, 14, 18, 24, 33] {

@@ -434,6 +434,53 @@ fn the_likelihood_of_a_conditional_model_has_its_gradient() {
 }
 
 #[test]
+fn an_event_does_not_depend_on_the_batch_it_is_drawn_in() {
+    let flow = Flow::new(&FlowConfig { parameters: 2, ..Default::default() }, 1, &Device::Cpu).unwrap();
+    shake(flow.parameters(), 0.1);
+    let config = VaeConfig { event: vec![6], latent: 2, noisy_samples: true, ..Default::default() };
+    let vae = Vae::new(&config, 1, &Device::Cpu).unwrap();
+    let pixels = pixelcnn(PixelDistribution::LogisticMixture(2), [3, 4], 8, 1);
+    let cond = Cond::Vector(tensor(&[7, 2], DType::F32, 3));
+    let models: [(&dyn Generative, Option<&Cond>); 3] = [(&flow, Some(&cond)), (&vae, None), (&pixels, None)];
+    for (model, cond) in models {
+        let draw = |batch: usize| {
+            let options = SampleOptions { batch, ..Default::default() };
+            values(&model.sample(7, cond, &options, &mut Rng::new(4)).unwrap())
+        };
+        let (one, three) = (draw(1), draw(3));
+        for (a, b) in one.iter().zip(&three) {
+            assert!((a - b).abs() < 1e-5, "{:?}: {a} {b}", model.event_shape());
+        }
+    }
+}
+
+#[test]
+fn layers_and_configurations_that_do_not_fit_are_refused() {
+    let told = |config: FlowConfig| Flow::new(&config, 1, &Device::Cpu).err().map(|e| e.to_string()).unwrap();
+    let base = FlowConfig::default();
+    for (config, word) in [
+        (FlowConfig { event: vec![1], kind: FlowKind::RealNvp, ..base.clone() }, "couplings"),
+        (FlowConfig { event: vec![1, 6, 6], kind: FlowKind::Glow, ..base.clone() }, "halve"),
+        (FlowConfig { kind: FlowKind::Spline, bins: 1, ..base.clone() }, "bins"),
+        (FlowConfig { order: Order::Given(vec![vec![0, 0]; 5]), ..base.clone() }, "permutation"),
+        (FlowConfig { field: 1, ..base.clone() }, "embedding"),
+        (FlowConfig { hidden: 0, ..base }, "hidden"),
+    ] {
+        let message = told(config);
+        assert!(message.contains(word), "{message}");
+    }
+    let flow = Flow::new(&FlowConfig::default(), 1, &Device::Cpu).unwrap();
+    let three = tensor(&[2, 3], DType::F32, 1);
+    for x in [&three, &three.get(0).unwrap()] {
+        assert!(flow.log_prob(x, None, &mut Rng::new(1)).is_err());
+    }
+    let config = PixelCnnConfig { range: [1.0, 0.0], ..Default::default() };
+    assert!(PixelCnn::new(&config, 1, &Device::Cpu).err().unwrap().to_string().contains("range"));
+    let mut wall = |_: &[f64]| Ok((f64::NEG_INFINITY, vec![0.0]));
+    assert!(hmc(&mut wall, &[0.0], &HmcConfig::default(), &mut Rng::new(1)).is_err());
+}
+
+#[test]
 fn draws_of_a_posterior_belong_to_their_data() {
     let config = PosteriorConfig {
         parameters: 2,

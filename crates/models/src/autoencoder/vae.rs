@@ -135,7 +135,8 @@ impl Vae {
         draws: usize,
         rng: &mut Rng,
     ) -> Result<Tensor> {
-        let weights = self.draws(x, cond, draws, rng, &|noise, cond| self.log_weight(x, noise, cond))?;
+        let x = x.to_dtype(self.parameters.dtype())?;
+        let weights = self.draws(&x, cond, draws, rng, &|noise, cond| self.log_weight(&x, noise, cond))?;
         Ok((weights.log_sum_exp(0)? - (draws as f64).ln())?)
     }
 
