@@ -480,6 +480,34 @@ fn layers_and_configurations_that_do_not_fit_are_refused() {
     assert!(hmc(&mut wall, &[0.0], &HmcConfig::default(), &mut Rng::new(1)).is_err());
 }
 
+/// x | theta ~ N(theta, I).
+struct Shifted;
+
+impl LogProb for Shifted {
+    fn log_prob(&self, x: &Tensor, cond: Option<&Cond>, _: &mut Rng) -> halocast_models::Result<Tensor> {
+        let Some(Cond::Vector(theta)) = cond else { unreachable!() };
+        let constant = 0.5 * x.dims()[1] as f64 * std::f64::consts::TAU.ln();
+        Ok((x - theta)?.sqr()?.sum(1)?.affine(-0.5, -constant)?)
+    }
+}
+
+#[test]
+fn a_chain_through_a_conditional_model_finds_the_posterior() {
+    let n = 8;
+    let x = (tensor(&[n, 2], DType::F64, 2) + 1.5).unwrap();
+    // With theta ~ N(0, I): N(sum x / (n + 1), 1 / (n + 1)).
+    let mean: Vec<f64> = values(&x.sum(0).unwrap()).iter().map(|s| s / (n as f64 + 1.0)).collect();
+    let prior = |t: &[f64]| (-0.5 * (t[0] * t[0] + t[1] * t[1]), vec![-t[0], -t[1]]);
+    let mut target = likelihood(&Shifted, &x, prior, Rng::new(3).state());
+    let config = HmcConfig { warmup: 300, draws: 4000, ..Default::default() };
+    let chain = hmc(&mut target, &[0.0, 0.0], &config, &mut Rng::new(4)).unwrap();
+    let (found, covariance) = (chain.mean(), chain.covariance());
+    for i in 0..2 {
+        assert!((found[i] - mean[i]).abs() < 0.03, "{found:?} {mean:?}");
+        assert!((covariance[i][i] * (n as f64 + 1.0) - 1.0).abs() < 0.15, "{covariance:?}");
+    }
+}
+
 #[test]
 fn draws_of_a_posterior_belong_to_their_data() {
     let config = PosteriorConfig {

@@ -336,3 +336,24 @@ fn a_wrong_shape_and_a_wrong_condition_are_named() {
     let message = Ddpm::new(&absurd, 1, &Device::Cpu).err().map(|e| e.to_string()).unwrap();
     assert!(message.contains("size") && message.contains("[30, 30]"), "{message}");
 }
+
+#[test]
+fn the_loss_falls_along_its_gradient() {
+    for (name, config) in zoo() {
+        let model = config.build(2, &Device::Cpu).unwrap();
+        let batch = batch(&model, 6, 3);
+        let value = || f64::from(loss(&model, &batch, 4).to_scalar::<f32>().unwrap());
+        let before = value();
+        for _ in 0..12 {
+            let gradients = loss(&model, &batch, 4).backward().unwrap();
+            let parameters = model.trainable().parameters().named();
+            let found: Vec<_> = parameters.iter().filter_map(|(_, v)| Some((v, gradients.get(v)?))).collect();
+            let square = |g: &Tensor| g.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
+            let norm = f64::from(found.iter().map(|(_, g)| square(g)).sum::<f32>()).sqrt();
+            for (var, gradient) in found {
+                var.set(&(var.as_tensor() - (gradient * (0.05 / norm)).unwrap()).unwrap()).unwrap();
+            }
+        }
+        assert!(value() < before, "{name}: {before} {}", value());
+    }
+}
