@@ -12,7 +12,7 @@ use halocast_kernels::{
 
 /// An order that is neither forwards nor backwards.
 fn stride(l: usize) -> ScanOrder {
-    let step = (2..l).find(|step| !l.is_multiple_of(*step) && (l - 1) % step != 0).unwrap_or(1);
+    let step = (2..l).find(|step| !l.is_multiple_of(*step) && !(l - 1).is_multiple_of(*step)).unwrap_or(1);
     let mut positions: Vec<u32> = (0..l as u32).collect();
     positions.sort_by_key(|p| (*p as usize % step, l - *p as usize));
     ScanOrder::new(positions).unwrap()

@@ -5,9 +5,13 @@ use std::collections::HashMap;
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::autoencoder::{Autoencoder, AutoencoderConfig, Vae, VaeConfig, VqVae, VqVaeConfig};
+use crate::autoregressive::{PixelCnn, PixelCnnConfig};
 use crate::diffusion::{Ddpm, DdpmConfig};
 use crate::dim::{DimDdpm, DimDdpmConfig};
+use crate::flow::{Flow, FlowConfig};
 use crate::gan::{CycleGan, CycleGanConfig, Gan, GanConfig, Pix2Pix, Pix2PixConfig};
+use crate::inference::{Posterior, PosteriorConfig};
 use crate::{Bound, Configured, Generative, LogProb, Parameters, Result, Trainable};
 
 /// One line a model: its documentation, its name, its configuration, its type, and in brackets what it can do beside
@@ -127,4 +131,16 @@ registry! {
     Gan(GanConfig => Gan): [generative];
     /// Diffusion Mamba.
     Dim(DimDdpmConfig => DimDdpm): [generative];
+    /// Normalizing flow.
+    Flow(FlowConfig => Flow): [generative, log_prob];
+    /// Plain autoencoder.
+    Autoencoder(AutoencoderConfig => Autoencoder): [];
+    /// Variational autoencoder.
+    Vae(VaeConfig => Vae): [generative, bound];
+    /// Autoencoder with a codebook.
+    VqVae(VqVaeConfig => VqVae): [];
+    /// Autoregressive model of maps.
+    PixelCnn(PixelCnnConfig => PixelCnn): [generative, log_prob];
+    /// Posterior of parameters given data.
+    Posterior(PosteriorConfig => Posterior): [generative, log_prob];
 }

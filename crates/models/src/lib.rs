@@ -35,14 +35,20 @@
 //! `cuda`, `cudnn`, `metal`: Candle's devices. On them the layers run on Candle's own operations; that path compiles on
 //! demand and has not been run on such a device yet.
 
+pub mod autoencoder;
+pub mod autoregressive;
 mod checkpoint;
 mod config;
 mod contract;
 pub mod diffusion;
 pub mod dim;
+pub mod embedding;
 mod error;
+pub mod flow;
 pub mod gan;
+pub mod inference;
 mod parameters;
+mod sampling;
 pub mod unet;
 
 pub use checkpoint::{CheckpointHeader, load_checkpoint, save_checkpoint};
