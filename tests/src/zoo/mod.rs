@@ -24,10 +24,10 @@ pub fn estimated(config: &ModelConfig, parameter: &str) -> bool {
     matches!(config, ModelConfig::VqVae(_)) && through.iter().any(|part| parameter.starts_with(part))
 }
 
-/// Whether a model makes the same event of the same condition every time.
-pub fn deterministic(config: &ModelConfig) -> bool {
+/// Whether a model may make the same event of the same condition every time: a generator of one map without dropout, a
+/// regression.
+pub fn draws_no_noise(config: &ModelConfig) -> bool {
     let tag = tag(config).unwrap_or_default();
-    // A generator of one map without dropout; a regression; a code.
     ["pix2pix", "cyclegan", "regression"].contains(&tag.as_str())
 }
 
