@@ -6,6 +6,7 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::diffusion::{Ddpm, DdpmConfig};
+use crate::edm::{Edm, EdmConfig};
 use crate::{Bound, Configured, Generative, LogProb, Parameters, Result, Trainable};
 
 /// One line a model: its documentation, its name, its configuration, its type, and in brackets what it can do beside
@@ -116,5 +117,7 @@ macro_rules! capability {
 
 registry! {
     /// Denoising diffusion probabilistic model.
-    Ddpm(DdpmConfig => Ddpm): [generative];
+    Ddpm(DdpmConfig => Ddpm): [generative, bound];
+    /// Elucidated diffusion.
+    Edm(EdmConfig => Edm): [generative];
 }

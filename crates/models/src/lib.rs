@@ -19,7 +19,7 @@
 //!
 //! let config = DdpmConfig {
 //!     unet: UNetConfig { dim: 8, dim_mults: vec![1, 2], ..Default::default() },
-//!     size: [8, 8],
+//!     size: vec![8, 8],
 //!     timesteps: 10,
 //!     ..Default::default()
 //! };
@@ -39,7 +39,9 @@ mod checkpoint;
 mod config;
 mod contract;
 pub mod diffusion;
+pub mod edm;
 mod error;
+pub mod network;
 mod parameters;
 pub mod unet;
 

@@ -6,7 +6,9 @@ use candle_core::{Device, Tensor};
 use halocast_core::{Batch, Rng, Shard};
 use halocast_kernels::PadMode;
 use halocast_models::diffusion::{Ddpm, DdpmConfig, LossKind, Objective, Sampler, Schedule, TimeSampling};
-use halocast_models::unet::{Attention, UNetConfig};
+use halocast_models::edm::{EdmConfig, SongConfig};
+use halocast_models::network::{Context, NetworkConfig};
+use halocast_models::unet::{Attention, LucidrainsConfig, UNetConfig};
 use halocast_models::{
     CheckpointHeader, Configured, Generative, Model, ModelConfig, SampleOptions, load_checkpoint,
     save_checkpoint,
@@ -16,7 +18,7 @@ use ndarray::{ArrayD, Axis};
 fn zoo() -> Vec<(&'static str, ModelConfig)> {
     let unet =
         UNetConfig { dim: 8, dim_mults: vec![1, 2], groups: 4, heads: 2, dim_head: 4, ..Default::default() };
-    let paper = DdpmConfig { unet, size: [8, 8], timesteps: 20, ..Default::default() };
+    let paper = DdpmConfig { unet, size: vec![8, 8], timesteps: 20, ..Default::default() };
     let quick = DdpmConfig {
         unet: UNetConfig {
             attention: Attention::Middle,
@@ -40,6 +42,36 @@ fn zoo() -> Vec<(&'static str, ModelConfig)> {
         ("ddpm, noise, linear attention", ModelConfig::Ddpm(paper)),
         ("ddpm, velocity, circular, two channels", ModelConfig::Ddpm(quick)),
         ("ddpm, data, no attention", ModelConfig::Ddpm(data)),
+        (
+            "ddpm, lucidrains over lines",
+            ModelConfig::Ddpm(DdpmConfig {
+                network: Some(NetworkConfig::Lucidrains(LucidrainsConfig {
+                    dim: 8,
+                    dim_mults: vec![1, 2],
+                    dropout: 0.2,
+                    ..Default::default()
+                })),
+                size: vec![8],
+                timesteps: 20,
+                ..Default::default()
+            }),
+        ),
+        (
+            "edm, DDPM++",
+            ModelConfig::Edm(EdmConfig {
+                network: NetworkConfig::Song(SongConfig {
+                    dim: 8,
+                    dim_mults: vec![1, 2],
+                    embedding_mult: 2,
+                    blocks: 1,
+                    attention: vec![4],
+                    last_weight: 1.0,
+                    ..Default::default()
+                }),
+                size: vec![8, 8],
+                ..Default::default()
+            }),
+        ),
     ]
 }
 
@@ -142,14 +174,14 @@ fn circular_padding_commutes_with_periodic_shifts() {
     let Some((_, ModelConfig::Ddpm(config))) = zoo().into_iter().nth(1) else { unreachable!() };
     let config = DdpmConfig {
         unet: UNetConfig { attention: Attention::Nowhere, ..config.unet },
-        size: [16, 16],
+        size: vec![16, 16],
         ..config
     };
     let model = Ddpm::new(&config, 1, &Device::Cpu).unwrap();
     let x = Tensor::from_vec(Rng::new(2).normals(2 * 16 * 16), (1, 2, 16, 16), &Device::Cpu).unwrap();
     // A shift by a multiple of the coarsest pixel, 2.
     let shift = |t: &Tensor| t.roll(6, 2).unwrap().roll(-4, 3).unwrap();
-    let forward = |x: &Tensor| model.network().forward(x, &[3.0], None).unwrap();
+    let forward = |x: &Tensor| model.network().forward(x, &[3.0], &Context::default()).unwrap();
     let difference = (shift(&forward(&x)) - forward(&shift(&x))).unwrap().abs().unwrap();
     let largest: f32 = difference.max_all().unwrap().to_scalar().unwrap();
     assert!(largest < 1e-4, "{largest}");
@@ -187,7 +219,7 @@ fn a_wrong_shape_and_a_wrong_condition_are_named() {
         let sampled = generative(&model).sample(2, Some(&cond), &SampleOptions::default(), &mut Rng::new(1));
         assert!(sampled.unwrap_err().to_string().contains("condition"), "{name}");
     }
-    let absurd = DdpmConfig { size: [30, 30], ..DdpmConfig::default() };
+    let absurd = DdpmConfig { size: vec![30, 30], ..DdpmConfig::default() };
     let message = Ddpm::new(&absurd, 1, &Device::Cpu).err().map(|e| e.to_string()).unwrap();
     assert!(message.contains("size") && message.contains("[30, 30]"), "{message}");
 }

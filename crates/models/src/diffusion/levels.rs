@@ -42,6 +42,15 @@ impl Levels {
         }
     }
 
+    /// So many of the discrete levels, descending, at the indices $\lfloor i T / n - 1 \rfloor$: equal steps in the index
+    /// that end at zero noise, not at the lowest level (the choice of lucidrains for DDIM). All of a continuum is none.
+    pub fn trailing(&self, n: usize) -> Vec<f64> {
+        let Self::Discrete(sigmas) = self else { return vec![] };
+        let step = sigmas.len() as f64 / n.max(1) as f64;
+        let index = |i: usize| (i as f64 * step - 1.0 + 1e-9).max(0.0) as usize;
+        (1..=n).rev().filter_map(|i| sigmas.get(index(i)).copied()).collect()
+    }
+
     /// The level nearest to `sigma` in its logarithm.
     pub fn nearest(&self, sigma: f64) -> f64 {
         match self {
