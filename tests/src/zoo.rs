@@ -66,6 +66,7 @@ pub fn zoo() -> Vec<(&'static str, ModelConfig)> {
             ddpm(|c| {
                 let time = TimeFeatures::Learned { dim: 4 };
                 c.network = lucidrains(|n| (n.time, n.dropout, n.parameters) = (time, 0.3, 2));
+                c.size = vec![4, 4];
             }),
         ),
         (
@@ -121,7 +122,7 @@ pub fn zoo() -> Vec<(&'static str, ModelConfig)> {
                     dim_mults: vec![1, 8],
                     embedding_mult: 2,
                     blocks: 1,
-                    attention: vec![4],
+                    attention: vec![2],
                     last_weight: 1.0,
                     parameters: 3,
                     ..Default::default()
@@ -159,7 +160,7 @@ fn song() -> SongConfig {
         dim_mults: vec![1, 2],
         embedding_mult: 2,
         blocks: 1,
-        attention: vec![4],
+        attention: vec![2],
         last_weight: 1.0,
         ..Default::default()
     }
@@ -167,7 +168,7 @@ fn song() -> SongConfig {
 
 fn edm(change: impl Fn(&mut EdmConfig)) -> ModelConfig {
     let network = NetworkConfig::Song(song());
-    let mut config = EdmConfig { network, size: vec![8, 8], ..Default::default() };
+    let mut config = EdmConfig { network, size: vec![4, 4], ..Default::default() };
     change(&mut config);
     ModelConfig::Edm(config)
 }

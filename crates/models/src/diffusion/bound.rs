@@ -13,7 +13,9 @@ use crate::{Cond, Denoiser, Error, Result};
 /// + E \ln N(x_0; D(x_0 + \sigma_0 n; \sigma_0), \sigma_0^2) $$
 ///
 /// over the T discrete levels of the denoiser, with the chain's variances $\tilde\beta_t$. The sum over t is estimated
-/// from `draws` levels, one at random in each of as many equal parts; each draw also has its own noise for the last term.
+/// from `draws` levels, each with the probability that its term has in the sum for Gaussian data of unit variance, whose
+/// mean square error is $\sigma_t^2 / (1 + \sigma_t^2)$, and stratified; each draw also has its own noise for the last
+/// term.
 ///
 /// The data are continuous, so the last step of the chain is a Gaussian of variance $\sigma_0^2$, the noise of the lowest
 /// level (relative to data of unit factor), where Ho et al. have a discretised one for 8-bit images: the two differ by the
@@ -68,18 +70,26 @@ pub fn variational_bound(
     let normal = -0.5 * each as f64 * (std::f64::consts::TAU * lowest * lowest).ln();
     bound.iter_mut().for_each(|b| *b += normal);
 
-    let (steps, parts) = (sigmas.len() - 1, draws as f64);
+    let parts = draws as f64;
+    // Half the fall of 1 / sigma^2 between two levels, and the running sum of the terms expected.
+    let falls: Vec<f64> = sigmas.windows(2).map(|s| 0.5 * (s[0].powi(-2) - s[1].powi(-2))).collect();
+    let expected = |t: usize| falls[t] / (1.0 + sigmas[t + 1].powi(-2));
+    let mut sums = vec![0.0];
+    for t in 0..falls.len() {
+        sums.push(sums[t] + expected(t));
+    }
+    let whole = sums[falls.len()];
     for draw in 0..draws {
         let x = noised(lowest)?;
         for (b, error) in bound.iter_mut().zip(errors(&x, lowest)?) {
             *b -= 0.5 * error / (lowest * lowest) / parts;
         }
-        if steps > 0 {
-            let at = (draw as f64 + rng.uniform()) / parts * steps as f64;
-            let t = 1 + (at as usize).min(steps - 1);
-            let weight = 0.5 * (sigmas[t - 1].powi(-2) - sigmas[t].powi(-2)) * steps as f64 / parts;
-            let x = noised(sigmas[t])?;
-            for (b, error) in bound.iter_mut().zip(errors(&x, sigmas[t])?) {
+        if whole > 0.0 {
+            let at = (draw as f64 + rng.uniform()) / parts * whole;
+            let t = sums.partition_point(|&sum| sum <= at).clamp(1, falls.len()) - 1;
+            let weight = falls[t] / expected(t) * whole / parts;
+            let x = noised(sigmas[t + 1])?;
+            for (b, error) in bound.iter_mut().zip(errors(&x, sigmas[t + 1])?) {
                 *b -= weight * error;
             }
         }

@@ -58,10 +58,9 @@ impl Schedule {
             }
             Self::Sigmoid { start, end, tau } => {
                 let sigmoid = |u: f64| 1.0 / (1.0 + (-u / tau).exp());
-                let alpha_bar = |t: f64| {
-                    (sigmoid(end) - sigmoid(start + (end - start) * t / total))
-                        / (sigmoid(end) - sigmoid(start))
-                };
+                // The ends in single precision, as lucidrains has them: the last betas depend on it.
+                let [first, last] = [start, end].map(|u| f64::from(sigmoid(u) as f32));
+                let alpha_bar = |t: f64| (last - sigmoid(start + (end - start) * t / total)) / (last - first);
                 (0..timesteps)
                     .map(|t| 1.0 - alpha_bar(t as f64 + 1.0) / alpha_bar(t as f64))
                     .map(|beta| beta.clamp(0.0, 0.999))

@@ -115,7 +115,7 @@ impl Precondition {
     /// The level nearest to `sigma` and its index, where levels are discrete; `sigma` and 0 elsewhere.
     pub fn round(&self, sigma: f64) -> (f64, usize) {
         let Self::Iddpm { c_1, c_2, timesteps } = *self else { return (sigma, 0) };
-        let levels = iddpm_levels(c_1, c_2, timesteps);
+        let levels = iddpm_levels(c_1, c_2, timesteps, true);
         // Descending: the nearest is on one side of where sigma belongs.
         let below = levels.partition_point(|&u| u > sigma);
         let nearer = |i: usize| levels.get(i).map_or(f64::INFINITY, |u| (u - sigma).abs());
@@ -133,7 +133,7 @@ impl Precondition {
             },
             Self::Ve { sigma_min, sigma_max } => Levels::Continuous { min: sigma_min, max: sigma_max },
             Self::Iddpm { c_1, c_2, timesteps } => {
-                let mut levels = iddpm_levels(c_1, c_2, timesteps);
+                let mut levels = iddpm_levels(c_1, c_2, timesteps, true);
                 levels.truncate(timesteps);
                 levels.reverse();
                 Levels::Discrete(levels)
@@ -180,13 +180,21 @@ pub(crate) fn vp_sigma_inverse(sigma: f64, beta_d: f64, beta_min: f64) -> f64 {
 
 /// The levels $u_0 > \ldots > u_M = 0$ of improved DDPM, $u_{j-1}^2 = (u_j^2 + 1) / \max(\bar\alpha_{j-1} /
 /// \bar\alpha_j, c_1) - 1$ with $\bar\alpha_j = \sin^2(\pi j / 2 M (c_2 + 1))$.
-pub(crate) fn iddpm_levels(c_1: f64, c_2: f64, timesteps: usize) -> Vec<f64> {
-    let total = timesteps as f64;
-    let alpha_bar = |j: usize| (std::f64::consts::FRAC_PI_2 * j as f64 / total / (c_2 + 1.0)).sin().powi(2);
+///
+/// The recursion carries rounding along: the lowest levels depend on it at the fourth digit. So this rounds where the
+/// reference does: $\bar\alpha$ in single precision, and with `single` all else too, as for the levels of its networks.
+pub(crate) fn iddpm_levels(c_1: f64, c_2: f64, timesteps: usize, single: bool) -> Vec<f64> {
+    let alpha_bar = |j: usize| {
+        let angle = std::f32::consts::FRAC_PI_2 * j as f32 / timesteps as f32 / (c_2 + 1.0) as f32;
+        let sine = angle.sin();
+        sine * sine
+    };
+    let rounded = |value: f64| if single { f64::from(value as f32) } else { value };
     let mut levels = vec![0.0f64; timesteps + 1];
     for j in (1..=timesteps).rev() {
-        let ratio = (alpha_bar(j - 1) / alpha_bar(j)).max(c_1);
-        levels[j - 1] = ((levels[j] * levels[j] + 1.0) / ratio - 1.0).sqrt();
+        let ratio = f64::from((alpha_bar(j - 1) / alpha_bar(j)).max(c_1 as f32));
+        let above = rounded(rounded(levels[j] * levels[j]) + 1.0);
+        levels[j - 1] = rounded(rounded(rounded(above / ratio) - 1.0).sqrt());
     }
     levels
 }
@@ -213,7 +221,7 @@ mod tests {
         for t in [1e-5, 0.1, 0.9] {
             assert!((vp_sigma_inverse(vp_sigma(t, 19.9, 0.1), 19.9, 0.1) / t - 1.0).abs() < 1e-9);
         }
-        let levels = iddpm_levels(1e-3, 8e-3, 1000);
+        let levels = iddpm_levels(1e-3, 8e-3, 1000, true);
         for i in [0, 17, 999, 1000] {
             assert_eq!(Precondition::iddpm().round(levels[i] * (1.0 + 1e-9)), (levels[i], i));
         }

@@ -191,7 +191,7 @@ impl Heun {
                 fractions.map(|f| (high * high * ratio.powf(f)).sqrt()).collect()
             }
             Discretization::Iddpm => {
-                let all = iddpm_levels(self.c_1, self.c_2, self.levels);
+                let all = iddpm_levels(self.c_1, self.c_2, self.levels, false);
                 let within: Vec<f64> = all.into_iter().filter(|u| *u >= low && *u <= high).collect();
                 let Some(last) = within.len().checked_sub(1) else {
                     return Err(refusal("levels", "some in the range", format!("none in {low} to {high}")));
