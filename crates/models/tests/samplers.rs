@@ -91,7 +91,11 @@ fn order(denoiser: &Mixture, sampler: impl Fn(usize) -> Sampler, truth: &[f64], 
     (error(steps) / error(2 * steps)).log2()
 }
 
-fn solvers() -> Vec<(&'static str, Box<dyn Fn(usize) -> Sampler>, f64)> {
+/// A sampler of so many steps.
+type OfSteps = Box<dyn Fn(usize) -> Sampler>;
+
+/// Deterministic samplers and their orders.
+fn solvers() -> Vec<(&'static str, OfSteps, f64)> {
     let heun =
         |solver: Solver| move |steps: usize| Sampler::Heun(Heun { steps, solver, ..Default::default() });
     vec![
