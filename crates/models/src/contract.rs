@@ -338,4 +338,19 @@ pub trait Denoiser {
         let _ = previous;
         self.denoise(x, sigma, cond)
     }
+
+    /// As [`Denoiser::refine`], and where the model learned the variances of its steps, v of each number: the logarithm of
+    /// the variance is v of the way from that of beta-tilde to that of beta (Nichol & Dhariwal 2021, eq. 15).
+    ///
+    /// # Errors
+    /// As [`Denoiser::denoise`].
+    fn refine_with_spread(
+        &self,
+        x: &Tensor,
+        sigma: f64,
+        cond: Option<&Cond>,
+        previous: Option<&Tensor>,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        Ok((self.refine(x, sigma, cond, previous)?, None))
+    }
 }

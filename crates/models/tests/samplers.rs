@@ -318,6 +318,33 @@ fn a_network_of_its_own_estimate_gets_that_of_the_step_before() {
 }
 
 #[test]
+fn learned_variances_are_trained_by_the_variational_term_and_used_by_the_chain() {
+    let fixed = Ddpm::new(&small(|_| {}), 1, &Device::Cpu).unwrap();
+    let model = Ddpm::new(&small(|c| c.learned_variance = Some(1e-3)), 1, &Device::Cpu).unwrap();
+    let x = normals(&[2, 1, 8, 8], 2);
+    let (_, spread) = model.refine_with_spread(&x, 1.0, None, None).unwrap();
+    assert_eq!(spread.unwrap().dims(), [2, 1, 8, 8]);
+    assert!(fixed.refine_with_spread(&x, 1.0, None, None).unwrap().1.is_none());
+    // The channel of the variance has a gradient from that term alone: in proportion to its weight.
+    let slope = |weight: f64| {
+        let model = Ddpm::new(&small(|c| c.learned_variance = Some(weight)), 1, &Device::Cpu).unwrap();
+        let loss = model.loss_at(&x, &normals(&[2, 1, 8, 8], 3), &[0, 12], None).unwrap();
+        let store = loss.backward().unwrap();
+        let named = model.parameters().named();
+        let last = &named.iter().find(|(name, _)| name == "final_conv.1.bias").unwrap().1;
+        store.get(last).unwrap().to_vec1::<f32>().unwrap()
+    };
+    let (one, two) = (slope(1e-3), slope(2e-3));
+    assert!((one[0] - two[0]).abs() < 1e-6 && one[1].abs() > 1e-7, "{one:?} {two:?}");
+    assert!((two[1] / one[1] - 2.0).abs() < 1e-3, "{one:?} {two:?}");
+    let options = SampleOptions { sampler: Sampler::Ancestral { steps: None }, ..Default::default() };
+    let drawn = values(&model.sample(2, None, &options, &mut Rng::new(1)).unwrap());
+    assert!(drawn.iter().all(|v| v.is_finite()));
+    let bound = values(&model.bound(&x, None, 3, &mut Rng::new(1)).unwrap());
+    assert!(bound.iter().all(|b| b.is_finite()));
+}
+
+#[test]
 fn absurd_configurations_are_refused_by_name() {
     let message = |config: EdmConfig| Edm::new(&config, 1, &Device::Cpu).err().unwrap().to_string();
     let song = |change: fn(&mut SongConfig)| {

@@ -4,6 +4,7 @@ use candle_core::{DType, Tensor};
 use halocast_core::Rng;
 
 use super::Levels;
+use super::variance::{Step, step_terms};
 use crate::{Cond, Denoiser, Error, Result};
 
 /// An estimate of the variational bound of ln p(x0) in nats, `[batch]` of double precision, for `x0` `[batch, ..]`:
@@ -12,7 +13,8 @@ use crate::{Cond, Denoiser, Error, Result};
 /// \left( \frac1{\sigma_{t-1}^2} - \frac1{\sigma_t^2} \right) E |x_0 - D(x_0 + \sigma_t n; \sigma_t)|^2
 /// + E \ln N(x_0; D(x_0 + \sigma_0 n; \sigma_0), \sigma_0^2) $$
 ///
-/// over the T discrete levels of the denoiser, with the chain's variances $\tilde\beta_t$. The sum over t is estimated
+/// over the T discrete levels of the denoiser, with the chain's variances $\tilde\beta_t$; a model that learned its variances
+/// has the terms of its own. The sum over t is estimated
 /// from `draws` levels, each with the probability that its term has in the sum for Gaussian data of unit variance, whose
 /// mean square error is $\sigma_t^2 / (1 + \sigma_t^2)$, and stratified; each draw also has its own noise for the last
 /// term.
@@ -60,15 +62,30 @@ pub fn variational_bound(
     let squares = |x: &Tensor| -> Result<Vec<f64>> {
         Ok(x.to_dtype(DType::F64)?.sqr()?.flatten_from(1)?.sum(1)?.to_vec1()?)
     };
-    let errors = |x: &Tensor, sigma: f64| squares(&(x0 - denoiser.denoise(x, sigma, cond)?)?);
+    // The term of a step, of each event.
+    let term = |x: &Tensor, t: usize| -> Result<Vec<f64>> {
+        let (denoised, spread) = denoiser.refine_with_spread(x, sigmas[t], cond, None)?;
+        if let Some(spread) = spread {
+            let steps = vec![Step::down_from(t, sigmas); n];
+            let terms = step_terms(x0, &denoised, &spread, &steps)?;
+            return Ok(terms.to_dtype(DType::F64)?.flatten_from(1)?.sum(1)?.to_vec1()?);
+        }
+        let (factor, constant) = match t.checked_sub(1) {
+            Some(below) => (0.5 * (sigmas[below].powi(-2) - sigmas[t].powi(-2)), 0.0),
+            None => {
+                let variance = lowest * lowest;
+                (0.5 / variance, 0.5 * each as f64 * (std::f64::consts::TAU * variance).ln())
+            }
+        };
+        let errors = squares(&(x0 - denoised)?)?;
+        Ok(errors.into_iter().map(|error| constant + factor * error).collect())
+    };
 
     // KL of N(sqrt(alpha_bar) x0, 1 - alpha_bar) from N(0, 1).
     let alpha_bar = 1.0 / (1.0 + highest * highest);
     let constant = -0.5 * each as f64 * (-alpha_bar - (-alpha_bar).ln_1p());
     let mut bound: Vec<f64> =
         squares(x0)?.into_iter().map(|square| constant - 0.5 * alpha_bar * square).collect();
-    let normal = -0.5 * each as f64 * (std::f64::consts::TAU * lowest * lowest).ln();
-    bound.iter_mut().for_each(|b| *b += normal);
 
     let parts = draws as f64;
     // Half the fall of 1 / sigma^2 between two levels, and the running sum of the terms expected.
@@ -81,17 +98,13 @@ pub fn variational_bound(
     let whole = sums[falls.len()];
     for draw in 0..draws {
         let x = noised(lowest)?;
-        for (b, error) in bound.iter_mut().zip(errors(&x, lowest)?) {
-            *b -= 0.5 * error / (lowest * lowest) / parts;
-        }
+        bound.iter_mut().zip(term(&x, 0)?).for_each(|(b, term)| *b -= term / parts);
         if whole > 0.0 {
             let at = (draw as f64 + rng.uniform()) / parts * whole;
-            let t = sums.partition_point(|&sum| sum <= at).clamp(1, falls.len()) - 1;
-            let weight = falls[t] / expected(t) * whole / parts;
-            let x = noised(sigmas[t + 1])?;
-            for (b, error) in bound.iter_mut().zip(errors(&x, sigmas[t + 1])?) {
-                *b -= weight * error;
-            }
+            let t = sums.partition_point(|&sum| sum <= at).clamp(1, falls.len());
+            let chance = expected(t - 1) / whole;
+            let x = noised(sigmas[t])?;
+            bound.iter_mut().zip(term(&x, t)?).for_each(|(b, term)| *b -= term / chance / parts);
         }
     }
     Ok(Tensor::from_vec(bound, n, x0.device())?)

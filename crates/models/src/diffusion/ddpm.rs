@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Conditioned, Levels, LossKind, Objective, Question, Schedule, column, kept, sample, sigma_of, tensor,
+    variance::{Step, step_terms},
     variational_bound,
 };
 use crate::network::{Network, NetworkConfig};
@@ -85,6 +86,10 @@ pub struct DdpmConfig {
     /// Standard deviation of a number that is added to the noise of a whole channel in training (Guttenberg 2023), so that
     /// the mean of a map can be learned at high noise.
     pub offset_noise: f64,
+    /// Weight of the variational term with which the network learns the variances of the chain's steps as further channels
+    /// (Nichol & Dhariwal 2021; 0.001 there); absent for the fixed variances beta-tilde.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub learned_variance: Option<f64>,
     /// Channels of a field that the model is conditioned on, concatenated to its input (as in Saharia et al. 2021,
     /// arXiv:2111.05826); 0 for none.
     pub field: usize,
@@ -113,6 +118,7 @@ impl Default for DdpmConfig {
             times: TimeSampling::Uniform,
             weighting: Weighting::Uniform,
             offset_noise: 0.0,
+            learned_variance: None,
             field: 0,
             unconditional: 0.0,
         }
@@ -136,6 +142,16 @@ pub struct Ddpm {
     levels: Levels,
 }
 
+/// What a network predicted of a batch.
+struct Predicted {
+    prediction: Tensor,
+    target: Tensor,
+    /// Of each example.
+    weights: Vec<f64>,
+    /// The term of the variational bound of each example, in nats a number, where the variances are learned.
+    variational: Option<Tensor>,
+}
+
 impl Ddpm {
     /// The configuration.
     pub fn config(&self) -> &DdpmConfig {
@@ -153,8 +169,8 @@ impl Ddpm {
     /// [`Error::Config`] for a time beyond the schedule; [`Error::Shape`] when shapes do not fit.
     pub fn loss_at(&self, x0: &Tensor, noise: &Tensor, t: &[usize], cond: Option<&Cond>) -> Result<Tensor> {
         let asked = Question { cond, ..Default::default() };
-        let (prediction, target, weights) = self.prediction(x0, noise, t, asked, None)?;
-        self.weighed(&prediction, &target, weights)
+        let predicted = self.prediction(x0, noise, t, asked, None)?;
+        self.weighed(&predicted)
     }
 
     /// As [`Ddpm::loss_at`], of each example: `[batch]`.
@@ -163,12 +179,10 @@ impl Ddpm {
     /// As [`Ddpm::loss_at`].
     pub fn losses_at(&self, x0: &Tensor, noise: &Tensor, t: &[usize], cond: Option<&Cond>) -> Result<Tensor> {
         let asked = Question { cond, ..Default::default() };
-        let (prediction, target, weights) = self.prediction(x0, noise, t, asked, None)?;
-        let each = self.config.loss.of_each(&prediction, &target)?;
-        Ok((&each * column(weights.into_iter(), &each)?)?)
+        self.weighed_each(&self.prediction(x0, noise, t, asked, None)?)
     }
 
-    /// The prediction, its target and the weight of each example. Where `seen` says so an example is given the estimate of
+    /// The prediction and what goes with it. Where `seen` says so an example is given the estimate of
     /// a first evaluation.
     fn prediction(
         &self,
@@ -177,7 +191,7 @@ impl Ddpm {
         t: &[usize],
         asked: Question<'_>,
         seen: Option<&[f64]>,
-    ) -> Result<(Tensor, Tensor, Vec<f64>)> {
+    ) -> Result<Predicted> {
         let bar = |&t: &usize| self.alphas_bar.get(t).copied().ok_or_else(|| self.no_such_time(t));
         let bars = t.iter().map(bar).collect::<Result<Vec<f64>>>()?;
         if x0.dims() != noise.dims() || x0.dims().first() != Some(&t.len()) {
@@ -200,21 +214,48 @@ impl Ddpm {
         let mut previous = None;
         if let Some(seen) = seen {
             let first = no_grad(|| self.network.ask(&x_t, &times, asked))?.detach();
+            let (first, _) = self.halves(first)?;
             let estimate = mix(&x_t, &first, &|a| objective.data(a))?;
             previous = Some(estimate.broadcast_mul(&column(seen.iter().copied(), x0)?)?);
         }
         let asked = Question { previous: previous.as_ref().or(asked.previous), ..asked };
-        let prediction = self.network.ask(&x_t, &times, asked)?;
+        let (prediction, spread) = self.halves(self.network.ask(&x_t, &times, asked)?)?;
         let weights = bars.iter().map(|&bar| self.config.weighting.weight(objective, bar)).collect();
-        Ok((prediction, target, weights))
+        let variational = match (&spread, &self.levels) {
+            (Some(spread), Levels::Discrete(sigmas)) => {
+                // The mean learns from the other term alone.
+                let denoised = mix(&x_t, &prediction.detach(), &|a| objective.data(a))?;
+                let steps: Vec<Step> = t.iter().map(|&t| Step::down_from(t, sigmas)).collect();
+                Some(step_terms(x0, &denoised, spread, &steps)?.flatten_from(1)?.mean(1)?)
+            }
+            _ => None,
+        };
+        Ok(Predicted { prediction, target, weights, variational })
     }
 
-    fn weighed(&self, prediction: &Tensor, target: &Tensor, weights: Vec<f64>) -> Result<Tensor> {
-        if self.config.weighting == Weighting::Uniform {
-            return self.config.loss.of(prediction, target);
+    /// The network's output as a prediction and, where the variances are learned, v.
+    fn halves(&self, output: Tensor) -> Result<(Tensor, Option<Tensor>)> {
+        if self.config.learned_variance.is_none() {
+            return Ok((output, None));
         }
-        let each = self.config.loss.of_each(prediction, target)?;
-        Ok((&each * column(weights.into_iter(), &each)?)?.mean_all()?)
+        let spread = output.narrow(1, self.channels, self.channels)?.affine(0.5, 0.5)?;
+        Ok((output.narrow(1, 0, self.channels)?, Some(spread)))
+    }
+
+    fn weighed(&self, predicted: &Predicted) -> Result<Tensor> {
+        if self.config.weighting == Weighting::Uniform && predicted.variational.is_none() {
+            return self.config.loss.of(&predicted.prediction, &predicted.target);
+        }
+        Ok(self.weighed_each(predicted)?.mean_all()?)
+    }
+
+    fn weighed_each(&self, predicted: &Predicted) -> Result<Tensor> {
+        let each = self.config.loss.of_each(&predicted.prediction, &predicted.target)?;
+        let each = (&each * column(predicted.weights.iter().copied(), &each)?)?;
+        match (&predicted.variational, self.config.learned_variance) {
+            (Some(variational), Some(weight)) => Ok((each + (variational * weight)?)?),
+            _ => Ok(each),
+        }
     }
 
     fn no_such_time(&self, t: usize) -> Error {
@@ -249,6 +290,12 @@ impl Configured for Ddpm {
                 config.offset_noise.to_string(),
             ),
             (
+                "learned_variance",
+                config.learned_variance.is_none_or(|weight| weight > 0.0 && weight.is_finite()),
+                "a positive weight",
+                format!("{:?}", config.learned_variance),
+            ),
+            (
                 "unconditional",
                 (0.0..1.0).contains(&config.unconditional),
                 "in [0, 1)",
@@ -273,8 +320,8 @@ impl Configured for Ddpm {
         let levels = Levels::Discrete(alphas_bar.iter().copied().map(sigma_of).collect());
         let (network, droppable) = (config.network(), config.unconditional > 0.0);
         let channels = network.channels();
-        let network =
-            Conditioned::new("DDPM", &network, &config.size, config.field, channels, droppable, vb)?;
+        let outputs = if config.learned_variance.is_some() { 2 * channels } else { channels };
+        let network = Conditioned::new("DDPM", &network, &config.size, config.field, outputs, droppable, vb)?;
         Ok(Self { config: config.clone(), channels, network, parameters, alphas_bar, levels })
     }
 }
@@ -304,6 +351,16 @@ impl Denoiser for Ddpm {
         cond: Option<&Cond>,
         previous: Option<&Tensor>,
     ) -> Result<Tensor> {
+        Ok(self.refine_with_spread(x, sigma, cond, previous)?.0)
+    }
+
+    fn refine_with_spread(
+        &self,
+        x: &Tensor,
+        sigma: f64,
+        cond: Option<&Cond>,
+        previous: Option<&Tensor>,
+    ) -> Result<(Tensor, Option<Tensor>)> {
         let time = self.levels.index(sigma);
         let exact = Some(time as usize).filter(|&t| t as f64 == time);
         let alpha_bar = exact.map_or(1.0 / (1.0 + sigma * sigma), |t| self.alphas_bar[t]);
@@ -312,9 +369,10 @@ impl Denoiser for Ddpm {
         let times = vec![time; x.dims().first().copied().unwrap_or(0)];
         let previous = previous.map(|previous| previous.to_dtype(dtype)).transpose()?;
         let question = Question { cond, previous: previous.as_ref(), ..Default::default() };
-        let prediction = self.network.ask(&x_t, &times, question)?;
+        let (prediction, spread) = self.halves(self.network.ask(&x_t, &times, question)?)?;
         let (of_x, of_prediction) = self.config.objective.data(alpha_bar);
-        Ok(((x_t * of_x)? + (prediction * of_prediction)?)?.to_dtype(x.dtype())?)
+        let denoised = ((x_t * of_x)? + (prediction * of_prediction)?)?.to_dtype(x.dtype())?;
+        Ok((denoised, spread.map(|spread| spread.to_dtype(x.dtype())).transpose()?))
     }
 }
 
@@ -388,9 +446,13 @@ impl Trainable for Ddpm {
             previous: None,
             dropout: dropout.as_ref(),
         };
-        let (prediction, target, weights) = self.prediction(&x0, &noise, &t, asked, seen.as_deref())?;
-        let total = self.weighed(&prediction, &target, weights)?;
-        let value = total.to_dtype(DType::F32)?.to_scalar::<f32>()?;
-        Ok(Loss { total, parts: vec![("loss", value)] })
+        let predicted = self.prediction(&x0, &noise, &t, asked, seen.as_deref())?;
+        let total = self.weighed(&predicted)?;
+        let number = |x: &Tensor| -> Result<f32> { Ok(x.to_dtype(DType::F32)?.mean_all()?.to_scalar()?) };
+        let mut parts = vec![("loss", number(&total)?)];
+        if let Some(variational) = &predicted.variational {
+            parts.push(("variational", number(variational)?));
+        }
+        Ok(Loss { total, parts })
     }
 }

@@ -46,12 +46,23 @@ impl Denoiser for Guided<'_> {
         cond: Option<&Cond>,
         previous: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let with = self.denoiser.refine(x, sigma, cond, previous)?;
+        Ok(self.refine_with_spread(x, sigma, cond, previous)?.0)
+    }
+
+    /// The variance is that of the conditional denoiser.
+    fn refine_with_spread(
+        &self,
+        x: &Tensor,
+        sigma: f64,
+        cond: Option<&Cond>,
+        previous: Option<&Tensor>,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        let (with, spread) = self.denoiser.refine_with_spread(x, sigma, cond, previous)?;
         if self.weight == 1.0 || cond.is_none() {
-            return Ok(with);
+            return Ok((with, spread));
         }
         let without = self.denoiser.refine(x, sigma, None, previous)?;
-        Ok((&without + ((with - &without)? * self.weight)?)?)
+        Ok(((&without + ((with - &without)? * self.weight)?)?, spread))
     }
 }
 
@@ -136,6 +147,17 @@ impl Denoiser for Clipped<'_> {
         previous: Option<&Tensor>,
     ) -> Result<Tensor> {
         self.clip.apply(&self.denoiser.refine(x, sigma, cond, previous)?)
+    }
+
+    fn refine_with_spread(
+        &self,
+        x: &Tensor,
+        sigma: f64,
+        cond: Option<&Cond>,
+        previous: Option<&Tensor>,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        let (denoised, spread) = self.denoiser.refine_with_spread(x, sigma, cond, previous)?;
+        Ok((self.clip.apply(&denoised)?, spread))
     }
 }
 

@@ -8,6 +8,7 @@ mod levels;
 mod objective;
 mod sampler;
 mod schedule;
+mod variance;
 
 pub use bound::variational_bound;
 pub(crate) use conditioned::{Conditioned, Question, column, kept, tensor};

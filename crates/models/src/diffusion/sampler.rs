@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use heun::{Discretization, Heun, Scaling, Solver, TimeOf};
 
+use super::variance::{Step, learned_step};
 use super::{Clip, Clipped, Guided, Levels};
 use crate::{Cond, Denoiser, Error, Result, SampleOptions};
 
@@ -19,7 +20,7 @@ pub enum Sampler {
     /// The posterior q(x_s | x_t, x0) with x0 replaced by the denoiser D (Ho et al. 2020, eqs. 6 and 7), over `steps` of
     /// the levels (all of them when `None`). In the variables used here its mean is
     /// D + (sigma_s / sigma_t)^2 (x - D) and its variance sigma_s^2 (1 - sigma_s^2 / sigma_t^2), the variance
-    /// beta-tilde of the paper.
+    /// beta-tilde of the paper; a model that learned its variances has its own.
     Ancestral {
         /// The number of levels visited.
         steps: Option<usize>,
@@ -116,14 +117,21 @@ impl Sampler {
         for (i, &sigma) in sigmas.iter().enumerate() {
             let next = sigmas.get(i + 1).copied().unwrap_or(0.0);
             let before = previous.as_ref().map(|(denoised, _)| denoised);
-            let denoised = denoiser.refine(&x, sigma, cond, before)?;
+            let (denoised, spread) = denoiser.refine_with_spread(&x, sigma, cond, before)?;
             tick();
             x = if next == 0.0 {
                 denoised.clone()
             } else {
-                match *self {
-                    Self::Ancestral { .. } => ancestral_step(&x, &denoised, sigma, next, 1.0, &mut *noise)?,
-                    Self::Ddim { eta, .. } => ancestral_step(&x, &denoised, sigma, next, eta, &mut *noise)?,
+                match (*self, &spread) {
+                    (Self::Ancestral { .. }, Some(spread)) => {
+                        learned_step(&x, &denoised, spread, Step::new(sigma, next), &noise()?)?
+                    }
+                    (Self::Ancestral { .. }, None) => {
+                        ancestral_step(&x, &denoised, sigma, next, 1.0, &mut *noise)?
+                    }
+                    (Self::Ddim { eta, .. }, _) => {
+                        ancestral_step(&x, &denoised, sigma, next, eta, &mut *noise)?
+                    }
                     _ => solver_step(&x, &denoised, previous.as_ref(), sigma, next)?,
                 }
             };
