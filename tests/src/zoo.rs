@@ -82,7 +82,9 @@ pub fn zoo() -> Vec<(&'static str, ModelConfig)> {
         (
             "ddpm: lucidrains over cubes, reflected",
             ddpm(|c| {
-                c.network = lucidrains(|n| (n.padding, n.init_dim) = (PadMode::Reflect, Some(6)));
+                c.network = lucidrains(|n| {
+                    (n.padding, n.dim, n.init_dim) = (PadMode::Reflect, 4, Some(3));
+                });
                 (c.size, c.loss) = (vec![4, 4, 4], LossKind::L2);
             }),
         ),
@@ -92,6 +94,7 @@ pub fn zoo() -> Vec<(&'static str, ModelConfig)> {
             edm(|c| {
                 c.network = NetworkConfig::Song(SongConfig {
                     noise: NoiseEmbedding::Fourier,
+                    dim: 4,
                     noise_mult: 2,
                     encoder: Encoder::Residual,
                     filter: vec![1.0, 3.0, 3.0, 1.0],

@@ -48,6 +48,8 @@ fn zoo() -> Vec<(&'static str, ModelConfig)> {
                 network: Some(NetworkConfig::Lucidrains(LucidrainsConfig {
                     dim: 8,
                     dim_mults: vec![1, 2],
+                    attn_heads: vec![2],
+                    attn_dim_head: vec![4],
                     dropout: 0.2,
                     ..Default::default()
                 })),
