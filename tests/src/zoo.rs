@@ -62,10 +62,12 @@ pub fn zoo() -> Vec<(&'static str, ModelConfig)> {
             }),
         ),
         (
-            "ddpm: lucidrains, learned features, dropout, parameters",
+            "ddpm: lucidrains, learned features, dropout, parameters, reflected",
             ddpm(|c| {
                 let time = TimeFeatures::Learned { dim: 4 };
-                c.network = lucidrains(|n| (n.time, n.dropout, n.parameters) = (time, 0.3, 2));
+                c.network = lucidrains(|n| {
+                    (n.time, n.dropout, n.parameters, n.padding) = (time, 0.3, 2, PadMode::Reflect)
+                });
                 c.size = vec![4, 4];
             }),
         ),
@@ -80,12 +82,12 @@ pub fn zoo() -> Vec<(&'static str, ModelConfig)> {
             }),
         ),
         (
-            "ddpm: lucidrains over cubes, reflected",
+            "ddpm: lucidrains over cubes",
             ddpm(|c| {
                 c.network = lucidrains(|n| {
-                    (n.padding, n.dim, n.init_dim) = (PadMode::Reflect, 4, Some(3));
+                    (n.dim, n.init_dim) = (4, Some(3));
                 });
-                (c.size, c.loss) = (vec![4, 4, 4], LossKind::L2);
+                (c.size, c.loss) = (vec![2, 2, 2], LossKind::L2);
             }),
         ),
         ("edm: DDPM++, dropout", edm(|_| {})),
