@@ -8,6 +8,7 @@ use halocast::core::{Batch, Rng, Shard};
 use halocast::kernels::nn::BatchNorm;
 use halocast::kernels::{PadMode, record};
 use halocast::models::diffusion::{Ddpm, DdpmConfig, Sampler};
+use halocast::models::network::Context;
 use halocast::models::unet::{Attention, UNetConfig};
 use halocast::models::{
     CheckpointHeader, Cond, CondSpec, Configured, Model, ModelConfig, SampleOptions, load_checkpoint,
@@ -177,7 +178,7 @@ fn a_wrong_shape_and_a_wrong_condition_are_named() {
         let sampled = generative.sample(2, Some(&cond), &few_steps(), &mut Rng::new(1));
         assert!(sampled.unwrap_err().to_string().contains("condition"), "{name}");
     }
-    let absurd = DdpmConfig { size: [30, 30], ..DdpmConfig::default() };
+    let absurd = DdpmConfig { size: vec![30, 30], ..DdpmConfig::default() };
     let message = Ddpm::new(&absurd, 1, &Device::Cpu).err().map(|e| e.to_string()).unwrap();
     assert!(message.contains("size") && message.contains("[30, 30]"), "{message}");
 }
@@ -222,15 +223,12 @@ fn circular_padding_commutes_with_periodic_shifts() {
         padding: PadMode::Circular,
         ..Default::default()
     };
-    let config = DdpmConfig { unet, size: [16, 16], timesteps: 20, ..Default::default() };
+    let config = DdpmConfig { unet, size: vec![16, 16], timesteps: 20, ..Default::default() };
     let model = Ddpm::new(&config, 1, &Device::Cpu).unwrap();
     let x = Tensor::from_vec(Rng::new(2).normals(2 * 16 * 16), (1, 2, 16, 16), &Device::Cpu).unwrap();
     // A shift by a multiple of the coarsest pixel, 2.
     let shift = |t: &Tensor| t.roll(6, 2).unwrap().roll(-4, 3).unwrap();
-    let forward = |x: &Tensor| {
-        let condition = None;
-        model.network().forward(x, &[3.0], condition).unwrap()
-    };
+    let forward = |x: &Tensor| model.network().forward(x, &[3.0], &Context::default()).unwrap();
     let difference = (shift(&forward(&x)) - forward(&shift(&x))).unwrap().abs().unwrap();
     let largest: f32 = difference.max_all().unwrap().to_scalar().unwrap();
     assert!(largest < 1e-4, "{largest}");

@@ -8,7 +8,7 @@ use halocast::models::diffusion::{
     Ddpm, DdpmConfig, LossKind, Schedule, TimeSampling, ancestral_step, sigma_of,
 };
 use halocast::models::unet::UNetConfig;
-use halocast::models::{Configured, Denoiser, Trainable};
+use halocast::models::{Configured, Denoiser, Trainable, network};
 use halocast_tests::{compare, reference_folder, tensors};
 
 struct Case {
@@ -35,7 +35,7 @@ impl Case {
         let sides = &io["x"].dims()[2..];
         let config = DdpmConfig {
             unet,
-            size: [sides[0], sides[1]],
+            size: sides.to_vec(),
             timesteps: meta["timesteps"].as_u64().context("timesteps")? as usize,
             ..Default::default()
         };
@@ -76,7 +76,7 @@ fn mudur_unet_forward_and_gradients() -> Result<()> {
     let case = Case::mudur(&folder.join("mudur_unet"))?;
     let times: Vec<f64> = case.times()?.into_iter().map(|t| t as f64).collect();
     let x = candle_core::Var::from_tensor(&case.io["x"])?;
-    let out = case.model.network().forward(x.as_tensor(), &times, None)?;
+    let out = case.model.network().forward(x.as_tensor(), &times, &network::Context::default())?;
     case.forward("out", &out)?;
     // loss = mean(out * w) + mean(out^2) / 2
     let loss = ((&out * &case.io["loss_weight"])?.mean_all()? + (out.sqr()?.mean_all()? * 0.5)?)?;

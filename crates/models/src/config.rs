@@ -9,6 +9,7 @@ use crate::autoencoder::{Autoencoder, AutoencoderConfig, Vae, VaeConfig, VqVae, 
 use crate::autoregressive::{PixelCnn, PixelCnnConfig};
 use crate::diffusion::{Ddpm, DdpmConfig};
 use crate::dim::{DimDdpm, DimDdpmConfig};
+use crate::edm::{Edm, EdmConfig};
 use crate::flow::{Flow, FlowConfig};
 use crate::gan::{CycleGan, CycleGanConfig, Gan, GanConfig, Pix2Pix, Pix2PixConfig};
 use crate::inference::{Posterior, PosteriorConfig};
@@ -122,15 +123,17 @@ macro_rules! capability {
 
 registry! {
     /// Denoising diffusion probabilistic model.
-    Ddpm(DdpmConfig => Ddpm): [generative];
+    Ddpm(DdpmConfig => Ddpm): [generative, bound];
+    /// Elucidated diffusion.
+    Edm(EdmConfig => Edm): [generative];
+    /// Diffusion Mamba.
+    Dim(DimDdpmConfig => DimDdpm): [generative];
     /// Conditional adversarial network from map to map.
     Pix2pix(Pix2PixConfig => Pix2Pix): [generative];
     /// Adversarial networks between two sets of maps without pairs.
     Cyclegan(CycleGanConfig => CycleGan): [generative];
     /// Adversarial network from noise to maps.
     Gan(GanConfig => Gan): [generative];
-    /// Diffusion Mamba.
-    Dim(DimDdpmConfig => DimDdpm): [generative];
     /// Normalizing flow.
     Flow(FlowConfig => Flow): [generative, log_prob];
     /// Plain autoencoder.

@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use halocast_core::{Batch, Progress, Rng};
 
-use crate::diffusion::{Levels, Sampler};
+use crate::diffusion::{Clip, Levels, Sampler};
 use crate::{Error, Parameters, Result};
 
 /// What a sample or a loss is conditioned on.
@@ -83,6 +83,11 @@ impl CondSpec {
 pub struct SampleOptions<'a> {
     /// The sampler of diffusion models; others ignore it.
     pub sampler: Sampler,
+    /// A range that denoised fields are kept within, of diffusion models.
+    pub clip: Clip,
+    /// The weight of classifier-free guidance, of diffusion models that were trained with and without their condition: 1
+    /// for none. See [`crate::diffusion::Guided`].
+    pub guidance: f64,
     /// The most events drawn at once.
     pub batch: usize,
     /// Called after each network evaluation with (done, total).
@@ -91,7 +96,7 @@ pub struct SampleOptions<'a> {
 
 impl Default for SampleOptions<'_> {
     fn default() -> Self {
-        Self { sampler: Sampler::default(), batch: 32, progress: &|_, _| {} }
+        Self { sampler: Sampler::default(), clip: Clip::None, guidance: 1.0, batch: 32, progress: &|_, _| {} }
     }
 }
 
@@ -317,4 +322,35 @@ pub trait Denoiser {
     /// # Errors
     /// When the condition does not fit, or a tensor operation fails.
     fn denoise(&self, x: &Tensor, sigma: f64, cond: Option<&Cond>) -> Result<Tensor>;
+
+    /// As [`Denoiser::denoise`], with what the step before gave: for a network that is conditioned on its own estimate.
+    /// Others pass it over.
+    ///
+    /// # Errors
+    /// As [`Denoiser::denoise`].
+    fn refine(
+        &self,
+        x: &Tensor,
+        sigma: f64,
+        cond: Option<&Cond>,
+        previous: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let _ = previous;
+        self.denoise(x, sigma, cond)
+    }
+
+    /// As [`Denoiser::refine`], and where the model learned the variances of its steps, v of each number: the logarithm of
+    /// the variance is v of the way from that of beta-tilde to that of beta (Nichol & Dhariwal 2021, eq. 15).
+    ///
+    /// # Errors
+    /// As [`Denoiser::denoise`].
+    fn refine_with_spread(
+        &self,
+        x: &Tensor,
+        sigma: f64,
+        cond: Option<&Cond>,
+        previous: Option<&Tensor>,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        Ok((self.refine(x, sigma, cond, previous)?, None))
+    }
 }

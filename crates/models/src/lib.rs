@@ -19,7 +19,7 @@
 //!
 //! let config = DdpmConfig {
 //!     unet: UNetConfig { dim: 8, dim_mults: vec![1, 2], ..Default::default() },
-//!     size: [8, 8],
+//!     size: vec![8, 8],
 //!     timesteps: 10,
 //!     ..Default::default()
 //! };
@@ -42,11 +42,13 @@ mod config;
 mod contract;
 pub mod diffusion;
 pub mod dim;
+pub mod edm;
 pub mod embedding;
 mod error;
 pub mod flow;
 pub mod gan;
 pub mod inference;
+pub mod network;
 mod parameters;
 mod sampling;
 pub mod unet;

@@ -72,7 +72,7 @@ fn train(collective: &dyn Collective) -> Result<(), Box<dyn std::error::Error>> 
     let unet =
         UNetConfig { dim: 8, dim_mults: vec![1, 2], groups: 4, heads: 2, dim_head: 4, ..Default::default() };
     let model_config =
-        ModelConfig::Ddpm(DdpmConfig { unet, size: [8, 8], timesteps: 50, ..Default::default() });
+        ModelConfig::Ddpm(DdpmConfig { unet, size: vec![8, 8], timesteps: 50, ..Default::default() });
     let config = TrainConfig {
         batch: 8,
         iterations: iterations.parse()?,

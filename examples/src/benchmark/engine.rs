@@ -10,7 +10,7 @@ use candle_core::{Device, Tensor, Var};
 use halocast::core::Rng;
 use halocast::kernels::{AdamCfg, AdamState, Conv2dSpec, conv2d, linear, mse_loss, no_grad, record};
 use halocast::models::diffusion::{Ddpm, DdpmConfig, Sampler, ancestral_step};
-use halocast::models::{Configured, Denoiser, Trainable};
+use halocast::models::{Configured, Denoiser, Trainable, network};
 
 use super::{Job, Work, done};
 
@@ -64,7 +64,7 @@ impl UNetStep {
     }
 
     fn forward(&self) -> Result<Tensor> {
-        Ok(self.model.network().forward(&self.x, &self.times, None)?)
+        Ok(self.model.network().forward(&self.x, &self.times, &network::Context::default())?)
     }
 
     fn gradients(&self) -> Result<GradStore> {

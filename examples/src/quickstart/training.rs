@@ -185,7 +185,7 @@ impl Maps<'_> {
             progress.set_length(total);
             progress.set_position(done);
         };
-        let options = SampleOptions { sampler: self.settings.sampler, batch: 32, progress: &tick };
+        let options = SampleOptions { sampler: self.settings.sampler, progress: &tick, ..Default::default() };
         let mut rng = Rng::new(self.options.seed).split_named("samples").split(stream);
         let generative = model.generative().context("this model draws no samples")?;
         let tensor = generative.sample(n, None, &options, &mut rng)?;

@@ -73,6 +73,7 @@ pub fn sample_to_file(request: &SampleRequest, out: &Path, progress: &Progress<'
         sampler: sampler(request.sampler.as_deref(), request.steps)?,
         batch: request.batch,
         progress,
+        ..Default::default()
     };
     let mut rng = Rng::new(request.seed).split_named("samples");
     let mut values = draw(generative, request.n, cond.as_ref(), &options, &mut rng)?;

@@ -104,7 +104,7 @@ pub(super) fn row(name: &str, config: &RunConfig, options: &ZooOptions) -> Resul
             evaluations.store(total, std::sync::atomic::Ordering::Relaxed);
         };
         let batch = 32.min(n);
-        let sampling = SampleOptions { sampler, batch, progress: &tick };
+        let sampling = SampleOptions { sampler, batch, progress: &tick, ..Default::default() };
         let given = condition(generative.condition(), &truth, &options.device)?;
         let mut rng = Rng::new(config.train.seed).split_named("test samples");
         let start = Instant::now();

@@ -64,11 +64,43 @@ impl LossKind {
             Self::L1 => (prediction - target)?.abs()?.mean_all()?,
         })
     }
+
+    /// The loss of each example, a mean over its elements: `[batch]`.
+    ///
+    /// # Errors
+    /// When the shapes differ.
+    pub fn of_each(&self, prediction: &Tensor, target: &Tensor) -> Result<Tensor> {
+        let difference = (prediction - target)?;
+        let errors = match self {
+            Self::L2 => difference.sqr()?,
+            Self::L1 => difference.abs()?,
+            Self::Huber => {
+                // c (|d| - c / 2) with c = min(|d|, 1).
+                let size = difference.abs()?;
+                let capped = size.minimum(1.0)?;
+                (&capped * (&size - (&capped * 0.5)?)?)?
+            }
+        };
+        Ok(errors.flatten_from(1)?.mean(1)?)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
+
+    #[test]
+    fn the_loss_is_the_mean_of_those_of_the_examples() {
+        let a = Tensor::new(&[[0.1f32, 3.0], [-0.4, 0.9]], &Device::Cpu).unwrap();
+        let b = Tensor::new(&[[0.3f32, 0.0], [2.0, 0.8]], &Device::Cpu).unwrap();
+        for kind in [LossKind::Huber, LossKind::L2, LossKind::L1] {
+            let whole = kind.of(&a, &b).unwrap().to_scalar::<f32>().unwrap();
+            let each = kind.of_each(&a, &b).unwrap().to_vec1::<f32>().unwrap();
+            assert!((whole - (each[0] + each[1]) / 2.0).abs() < 1e-6, "{kind:?}");
+        }
+    }
 
     #[test]
     fn the_data_come_back_from_the_exact_target() {

@@ -1,10 +1,15 @@
 //! Samplers: they take a denoiser and know nothing of how it was trained.
 
+mod heun;
+
 use candle_core::Tensor;
 use halocast_core::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::Levels;
+pub use heun::{Discretization, Heun, Scaling, Solver, TimeOf};
+
+use super::variance::{Step, learned_step};
+use super::{Clip, Clipped, Guided, Levels};
 use crate::{Cond, Denoiser, Error, Result, SampleOptions};
 
 /// How a chain of noise levels sigma_0 > sigma_1 > ... > 0 is walked down. In all of them x = x0 + sigma n.
@@ -15,7 +20,7 @@ pub enum Sampler {
     /// The posterior q(x_s | x_t, x0) with x0 replaced by the denoiser D (Ho et al. 2020, eqs. 6 and 7), over `steps` of
     /// the levels (all of them when `None`). In the variables used here its mean is
     /// D + (sigma_s / sigma_t)^2 (x - D) and its variance sigma_s^2 (1 - sigma_s^2 / sigma_t^2), the variance
-    /// beta-tilde of the paper.
+    /// beta-tilde of the paper; a model that learned its variances has its own.
     Ancestral {
         /// The number of levels visited.
         steps: Option<usize>,
@@ -34,6 +39,8 @@ pub enum Sampler {
         /// The number of levels visited.
         steps: usize,
     },
+    /// The sampler of elucidated diffusion, of second order with Heun's method, deterministic or stochastic.
+    Heun(Heun),
 }
 
 impl Default for Sampler {
@@ -51,6 +58,7 @@ impl Sampler {
         let asked = match *self {
             Self::Ancestral { steps } => steps,
             Self::Ddim { steps, .. } | Self::DpmSolver { steps } => Some(steps),
+            Self::Heun(heun) => return heun.sigmas(levels),
         };
         let most = levels.count();
         let steps = match asked.or(most) {
@@ -79,6 +87,58 @@ impl Sampler {
         sigmas.dedup();
         Ok(sigmas)
     }
+
+    /// Evaluations of the denoiser for a batch that visits these levels.
+    fn evaluations(&self, sigmas: &[f64]) -> usize {
+        match self {
+            Self::Heun(heun) => heun.evaluations(),
+            _ => sigmas.len(),
+        }
+    }
+
+    /// Walks a batch down the levels `sigmas`, which descend, from `x` `[batch, ..]` at the first of them, for the samplers
+    /// that [`Heun`] is not.
+    ///
+    /// `noise` gives standard normal fields, one for each step that draws; `tick` is called after each evaluation.
+    ///
+    /// # Errors
+    /// Those of the denoiser.
+    pub fn walk(
+        &self,
+        denoiser: &dyn Denoiser,
+        sigmas: &[f64],
+        x: &Tensor,
+        cond: Option<&Cond>,
+        noise: &mut dyn FnMut() -> Result<Tensor>,
+        tick: &mut dyn FnMut(),
+    ) -> Result<Tensor> {
+        let mut x = x.clone();
+        let mut previous: Option<(Tensor, f64)> = None;
+        for (i, &sigma) in sigmas.iter().enumerate() {
+            let next = sigmas.get(i + 1).copied().unwrap_or(0.0);
+            let before = previous.as_ref().map(|(denoised, _)| denoised);
+            let (denoised, spread) = denoiser.refine_with_spread(&x, sigma, cond, before)?;
+            tick();
+            x = if next == 0.0 {
+                denoised.clone()
+            } else {
+                match (*self, &spread) {
+                    (Self::Ancestral { .. }, Some(spread)) => {
+                        learned_step(&x, &denoised, spread, Step::new(sigma, next), &noise()?)?
+                    }
+                    (Self::Ancestral { .. }, None) => {
+                        ancestral_step(&x, &denoised, sigma, next, 1.0, &mut *noise)?
+                    }
+                    (Self::Ddim { eta, .. }, _) => {
+                        ancestral_step(&x, &denoised, sigma, next, eta, &mut *noise)?
+                    }
+                    _ => solver_step(&x, &denoised, previous.as_ref(), sigma, next)?,
+                }
+            };
+            previous = Some((denoised, sigma));
+        }
+        Ok(x)
+    }
 }
 
 /// Draws `n` events from a denoiser, in batches; each event has its own stream of `rng`, so the batch size does not
@@ -101,53 +161,39 @@ pub fn sample(
             got: format!("{n} and {}", options.batch),
         });
     }
+    let guided = Guided { denoiser, weight: options.guidance };
+    let clipped = Clipped { denoiser: &guided, clip: options.clip };
+    let denoiser: &dyn Denoiser = if options.clip == Clip::None { &guided } else { &clipped };
+    // Guidance asks with and without the condition.
+    let each = if options.guidance == 1.0 || cond.is_none() { 1 } else { 2 };
     let sigmas = options.sampler.sigmas(denoiser.levels())?;
-    let total = (n.div_ceil(options.batch) * sigmas.len()) as u64;
+    let total = (n.div_ceil(options.batch) * options.sampler.evaluations(&sigmas) * each) as u64;
+    let mut done = 0;
+    let mut tick = || {
+        done += each as u64;
+        (options.progress)(done, total);
+    };
     // A fresh key for this call: two calls with one generator draw different events.
     let key = Rng::new(rng.next_u64());
     let mut events = Vec::new();
-    for (b, start) in (0..n).step_by(options.batch).enumerate() {
+    for start in (0..n).step_by(options.batch) {
         let size = options.batch.min(n - start);
         let cond = cond.map(|c| slice_cond(c, start, size)).transpose()?;
         let mut streams: Vec<Rng> = (start..start + size).map(|i| key.split(i as u64)).collect();
-        let done = (b * sigmas.len()) as u64;
-        let tick = |i: usize| (options.progress)(done + i as u64 + 1, total);
-        events.push(walk(denoiser, options.sampler, &sigmas, cond.as_ref(), &mut streams, &tick)?);
+        let latents = noise(denoiser, &mut streams)?;
+        events.push(match options.sampler {
+            Sampler::Heun(heun) => {
+                let mut fresh = |_| noise(denoiser, &mut streams);
+                heun.walk(denoiser, &latents, cond.as_ref(), &mut fresh, &mut tick)?
+            }
+            sampler => {
+                let x = (latents * start_scale(sigmas[0]))?;
+                let mut fresh = || noise(denoiser, &mut streams);
+                sampler.walk(denoiser, &sigmas, &x, cond.as_ref(), &mut fresh, &mut tick)?
+            }
+        });
     }
     Ok(Tensor::cat(&events, 0)?)
-}
-
-/// One batch down the chain.
-fn walk(
-    denoiser: &dyn Denoiser,
-    sampler: Sampler,
-    sigmas: &[f64],
-    cond: Option<&Cond>,
-    streams: &mut [Rng],
-    tick: &dyn Fn(usize),
-) -> Result<Tensor> {
-    let mut x = (noise(denoiser, streams)? * start_scale(sigmas[0]))?;
-    let mut previous: Option<(Tensor, f64)> = None;
-    for (i, &sigma) in sigmas.iter().enumerate() {
-        let next = sigmas.get(i + 1).copied().unwrap_or(0.0);
-        let denoised = denoiser.denoise(&x, sigma, cond)?;
-        x = if next == 0.0 {
-            denoised.clone()
-        } else {
-            match sampler {
-                Sampler::Ancestral { .. } => {
-                    ancestral_step(&x, &denoised, sigma, next, 1.0, || noise(denoiser, streams))?
-                }
-                Sampler::Ddim { eta, .. } => {
-                    ancestral_step(&x, &denoised, sigma, next, eta, || noise(denoiser, streams))?
-                }
-                Sampler::DpmSolver { .. } => solver_step(&x, &denoised, previous.as_ref(), sigma, next)?,
-            }
-        };
-        previous = Some((denoised, sigma));
-        tick(i);
-    }
-    Ok(x)
 }
 
 /// The standard deviation of x = x0 + sigma n at the highest level when x0 has variance one: at the usual schedules this

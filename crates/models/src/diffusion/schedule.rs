@@ -17,6 +17,16 @@ pub enum Schedule {
     },
     /// alpha_bar(t) = cos^2((t/T + s) / (1 + s) pi/2) with s = 0.008, beta at most 0.999 (Nichol & Dhariwal 2021, eq. 17).
     Cosine,
+    /// alpha_bar(t) = (s(end) - s(start + (end - start) t/T)) / (s(end) - s(start)) with s(u) = 1 / (1 + exp(-u / tau)), beta
+    /// at most 0.999 (Jabri et al. 2022, arXiv:2212.11972, section 3.2).
+    Sigmoid {
+        /// Where the sigmoid is entered; -3 there.
+        start: f64,
+        /// Where it is left; 3 there.
+        end: f64,
+        /// Its width; 1 there.
+        tau: f64,
+    },
 }
 
 impl Default for Schedule {
@@ -26,6 +36,11 @@ impl Default for Schedule {
 }
 
 impl Schedule {
+    /// The sigmoid schedule from -3 to 3.
+    pub fn sigmoid() -> Self {
+        Self::Sigmoid { start: -3.0, end: 3.0, tau: 1.0 }
+    }
+
     /// beta_t for t = 0..T.
     pub fn betas(&self, timesteps: usize) -> Vec<f64> {
         let total = timesteps as f64;
@@ -39,6 +54,16 @@ impl Schedule {
                     |t: f64| ((t / total + 0.008) / 1.008 * std::f64::consts::FRAC_PI_2).cos().powi(2);
                 (0..timesteps)
                     .map(|t| (1.0 - alpha_bar(t as f64 + 1.0) / alpha_bar(t as f64)).min(0.999))
+                    .collect()
+            }
+            Self::Sigmoid { start, end, tau } => {
+                let sigmoid = |u: f64| 1.0 / (1.0 + (-u / tau).exp());
+                // The ends in single precision, as lucidrains has them: the last betas depend on it.
+                let [first, last] = [start, end].map(|u| f64::from(sigmoid(u) as f32));
+                let alpha_bar = |t: f64| (last - sigmoid(start + (end - start) * t / total)) / (last - first);
+                (0..timesteps)
+                    .map(|t| 1.0 - alpha_bar(t as f64 + 1.0) / alpha_bar(t as f64))
+                    .map(|beta| beta.clamp(0.0, 0.999))
                     .collect()
             }
         }
@@ -86,7 +111,7 @@ mod tests {
 
     #[test]
     fn noise_grows() {
-        for schedule in [Schedule::default(), Schedule::Cosine] {
+        for schedule in [Schedule::default(), Schedule::Cosine, Schedule::sigmoid()] {
             let bar = schedule.alphas_bar(300);
             assert!(bar.windows(2).all(|w| sigma_of(w[1]) > sigma_of(w[0])));
         }

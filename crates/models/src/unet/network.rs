@@ -7,6 +7,7 @@ use halocast_kernels::{Conv2dSpec, concat_channels, gelu, silu};
 
 use super::blocks::{AttentionBlock, ResidualBlock};
 use super::{Attention, UNetConfig};
+use crate::network::{Context, Network, NetworkShape};
 use crate::{Error, Result};
 
 /// A U-Net eps(x, t) on maps `[batch, channel, y, x]`.
@@ -20,7 +21,8 @@ use crate::{Error, Result};
 /// their code the skip of the first level is not used.
 ///
 /// # Differences
-/// Circular padding, and leaving out attention, are options of ours.
+/// Circular padding, leaving out attention, and conditioning on parameters and on a field (as further input channels) are
+/// options of ours.
 pub struct UNet {
     time: TimeEmbedding,
     downs: Vec<Level>,
@@ -51,17 +53,35 @@ impl UNet {
     /// # Errors
     /// [`Error::Config`] when the configuration is not usable; Candle's when a parameter does not fit.
     pub fn new(config: &UNetConfig, vb: VarBuilder) -> Result<Self> {
+        let (channels, vector) = (config.channels, config.parameters);
+        let shape = NetworkShape { axes: 2, side: 0, channels, field: 0, vector, outputs: channels };
+        Self::of_shape(config, &shape, vb)
+    }
+
+    /// As [`UNet::new`], with the channels and parameters of `shape`: further input channels hold a conditioning field.
+    ///
+    /// # Errors
+    /// As [`UNet::new`], and for events that are no maps.
+    pub fn of_shape(config: &UNetConfig, shape: &NetworkShape, vb: VarBuilder) -> Result<Self> {
         config.validate()?;
+        if shape.axes != 2 {
+            return Err(Error::Config {
+                model: "U-Net",
+                field: "axes of the event".into(),
+                expected: "2 (lines and cubes have the network \"lucidrains\")".into(),
+                got: shape.axes.to_string(),
+            });
+        }
         let widths: Vec<usize> = config.dim_mults.iter().map(|m| m * config.dim).collect();
         let time_dim = 4 * config.dim;
-        let time = TimeEmbedding::new(config, vb.clone())?;
+        let time = TimeEmbedding::new(config, shape.vector, vb.clone())?;
         let residual = |from, to, vb| ResidualBlock::new(from, to, Some(time_dim), config, vb);
         let linear = config.attention == Attention::Everywhere;
         let attend = |dim, vb| linear.then(|| AttentionBlock::new(dim, true, config, vb)).transpose();
         let spec = Conv2dSpec { stride: 2, padding: 1, pad_mode: config.padding, ..Default::default() };
 
         let mut downs = Vec::new();
-        let mut from = config.channels;
+        let mut from = shape.channels + shape.field;
         for (i, &to) in widths.iter().enumerate() {
             let vb = vb.pp(format!("downs.{i}"));
             let last = i + 1 == widths.len();
@@ -104,8 +124,8 @@ impl UNet {
             middle,
             ups,
             final_block: ResidualBlock::new(first, first, None, config, vb.pp("final_conv.0"))?,
-            final_conv: Conv2d::new(first, config.channels, 1, pointwise, vb.pp("final_conv.1"))?,
-            channels: config.channels,
+            final_conv: Conv2d::new(first, shape.outputs, 1, pointwise, vb.pp("final_conv.1"))?,
+            channels: shape.channels + shape.field,
             side_multiple: config.side_multiple(),
         })
     }
@@ -152,6 +172,12 @@ impl UNet {
     }
 }
 
+impl Network for UNet {
+    fn forward(&self, x: &Tensor, t: &[f64], context: &Context<'_>) -> Result<Tensor> {
+        self.forward(x, t, context.vector)
+    }
+}
+
 impl Level {
     fn blocks(&self, x: &Tensor, time: &Tensor) -> Result<Tensor> {
         let x = self.block2.forward(&self.block1.forward(x, time)?, time)?;
@@ -179,14 +205,14 @@ struct TimeEmbedding {
 }
 
 impl TimeEmbedding {
-    fn new(config: &UNetConfig, vb: VarBuilder) -> Result<Self> {
+    fn new(config: &UNetConfig, parameters: usize, vb: VarBuilder) -> Result<Self> {
         let hidden = 4 * config.dim;
         Ok(Self {
             dim: config.dim,
             first: Linear::new(config.dim, hidden, vb.pp("time_mlp.1"))?,
             second: Linear::new(hidden, hidden, vb.pp("time_mlp.3"))?,
-            parameters: (config.parameters > 0)
-                .then(|| Linear::new(config.parameters, hidden, vb.pp("label_mlp")))
+            parameters: (parameters > 0)
+                .then(|| Linear::new(parameters, hidden, vb.pp("label_mlp")))
                 .transpose()?,
         })
     }

@@ -46,7 +46,7 @@ impl Dataset for Waves {
 pub(crate) fn model_config() -> ModelConfig {
     let unet =
         UNetConfig { dim: 8, dim_mults: vec![1, 2], groups: 4, heads: 2, dim_head: 4, ..Default::default() };
-    ModelConfig::Ddpm(DdpmConfig { unet, size: [8, 8], timesteps: 50, ..Default::default() })
+    ModelConfig::Ddpm(DdpmConfig { unet, size: vec![8, 8], timesteps: 50, ..Default::default() })
 }
 
 pub(crate) fn model(config: &TrainConfig) -> Model {
