@@ -13,7 +13,8 @@
 //!
 //! * [`conv1d`], [`conv2d`], [`conv3d`] and their transposes: zero-padded, periodic or reflected ([`PadMode`]), in
 //!   groups; 3x3, and strided or transposed 4x4, by Winograd's algorithm
-//! * [`group_norm`], [`instance_norm`], [`layer_norm`], [`rms_norm`] with a fused [`Activation`]; [`modulated_norm`]
+//! * [`group_norm`], [`instance_norm`], [`batch_norm`] (over all ranks in [`sum_over_ranks`]), [`layer_norm`],
+//!   [`rms_norm`] with a fused [`Activation`]; [`modulated_norm`]
 //! * [`attention`], [`attention_masked`], [`attention_map`], [`linear_attention`], [`linear_attention_map`]; [`linear`]
 //! * [`add`], [`add_channel`], [`scale_shift_channel`], [`concat_channels`], [`softmax`], and functions of each number
 //!   ([`activate`])
@@ -79,6 +80,7 @@ mod activation;
 mod adam;
 mod attention;
 mod autograd;
+mod batch_norm;
 mod causal;
 mod channels;
 mod conv;
@@ -95,6 +97,7 @@ mod norm;
 mod points;
 mod pointwise;
 mod random;
+mod ranks;
 pub mod reference;
 mod resample;
 mod row_norm;
@@ -108,6 +111,7 @@ pub use attention::{
     AttentionSpec, attention, attention_map, attention_masked, linear_attention, linear_attention_map,
 };
 pub use autograd::{Tape, checkpoint, no_grad, record};
+pub use batch_norm::{BatchMoments, batch_norm};
 pub use causal::causal_conv1d;
 pub use channels::{add_channel, concat_channels, scale_shift_channel};
 pub use conv::{
@@ -129,6 +133,7 @@ pub use points::{
 };
 pub use pointwise::{activate, add, exp, gelu, leaky_relu, relu, sigmoid, silu, softplus, tanh};
 pub use random::{random_normal, random_uniform};
+pub use ranks::sum_over_ranks;
 pub use resample::{
     average_pool, max_pool2d, pixel_shuffle, pixel_unshuffle, upsample_linear, upsample_nearest,
     upsample_nearest2x,

@@ -227,9 +227,15 @@ impl Op for GroupNorm {
     }
 }
 
+/// Mean and variance, of the values shifted by the first: no cancellation for a large offset.
+pub(crate) fn mean_variance(level: Level, x: &[f32]) -> (f32, f64) {
+    let (mean, variance) = moments(level, x);
+    (mean as f32, variance)
+}
+
 multiversion! {
-    /// Mean and variance, of the values shifted by the first: no cancellation for a large offset.
-    pub(crate) fn mean_variance(x: &[f32]) -> (f32, f64) {
+    /// As [`mean_variance`], the mean in double precision.
+    pub(crate) fn moments(x: &[f32]) -> (f64, f64) {
         let shift = x[0];
         let (mut sums, mut squares) = (0.0f64, 0.0f64);
         // Single precision within a block, double between blocks.
@@ -253,13 +259,13 @@ multiversion! {
         }
         let n = x.len() as f64;
         let mean = sums / n;
-        ((mean + f64::from(shift)) as f32, (squares / n - mean * mean).max(0.0))
+        (mean + f64::from(shift), (squares / n - mean * mean).max(0.0))
     }
 }
 
 multiversion! {
     /// `y = phi(scale x + offset)`.
-    fn affine(x: &[f32], y: &mut [f32], scale: f32, offset: f32, silu: bool) {
+    pub(crate) fn affine(x: &[f32], y: &mut [f32], scale: f32, offset: f32, silu: bool) {
         if silu {
             for (x, y) in x.iter().zip(y) {
                 let v = fma::<FMA>(*x, scale, offset);
@@ -275,7 +281,7 @@ multiversion! {
 
 multiversion! {
     /// `dv = dy phi'(v)` with `v = scale x + offset`; gives the sums of `dv` and of `dv (x - mean)`.
-    fn pull_back(
+    pub(crate) fn pull_back(
         x: &[f32],
         dy: &[f32],
         dv: &mut [f32],
@@ -312,7 +318,7 @@ multiversion! {
 
 multiversion! {
     /// `d = scale d + slope x + constant`: removes from the gradient what mean and variance take away.
-    fn project(x: &[f32], d: &mut [f32], scale: f32, slope: f32, constant: f32) {
+    pub(crate) fn project(x: &[f32], d: &mut [f32], scale: f32, slope: f32, constant: f32) {
         for (x, d) in x.iter().zip(d) {
             *d = fma::<FMA>(*d, scale, fma::<FMA>(*x, slope, constant));
         }

@@ -29,7 +29,7 @@
 //!
 //! impl Trainable for Mean {
 //!     fn example(&self) -> ExampleSpec {
-//!         ExampleSpec::default()
+//!         ExampleSpec { fields: vec![], ..Default::default() }
 //!     }
 //!     fn parameters(&self) -> &Parameters {
 //!         &self.0

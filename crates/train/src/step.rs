@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use halocast_core::{Batch, Dataset, Rng, Shard};
-use halocast_kernels::record;
+use halocast_kernels::{record, sum_over_ranks};
 use halocast_models::Trainable;
 use ndarray::{ArrayD, IxDyn};
 
@@ -55,6 +55,11 @@ impl<'a> Stepper<'a> {
         if let Some(name) = config.phases.keys().find(|name| !phases.contains(&name.as_str())) {
             let expected = format!("one of the model's phases {phases:?}");
             return Err(Error::Config { field: "phases", expected, got: name.clone() });
+        }
+        let (expected, got) = (model.example().fields, dataset.event_shape());
+        if expected != got {
+            let (expected, got) = (format!("{expected:?}, as the model takes them"), format!("{got:?}"));
+            return Err(Error::Config { field: "examples of the data set", expected, got });
         }
         let named = model.parameters().named();
         let optimizer = |(phase, &name): (usize, &&str)| {
@@ -153,6 +158,16 @@ impl<'a> Stepper<'a> {
 
     /// What a phase finds at this rank's share of a batch: the sum over its parts.
     fn own_gradients(&mut self, step: u64, phase: usize, draw: &Draw) -> Result<Found> {
+        if self.collective.size() == 1 {
+            return self.sum_of_parts(step, phase, draw);
+        }
+        // Statistics of a batch are those of the parts that all ranks work on at a time.
+        let collective = self.collective;
+        let sum = |values: &mut [f32]| collective.all_reduce_sum(values).map_err(|e| e.to_string());
+        sum_over_ranks(&sum, || self.sum_of_parts(step, phase, draw))
+    }
+
+    fn sum_of_parts(&mut self, step: u64, phase: usize, draw: &Draw) -> Result<Found> {
         let mut sum: Option<Found> = None;
         for part in &draw.parts {
             let found = self.gradients_of(step, phase, draw, part)?;

@@ -5,10 +5,12 @@
 //! $a = \sqrt 5$, PyTorch's default). Candle's own generator on the CPU cannot be seeded: a program that is to be
 //! reproducible passes a builder whose back end draws from its own generator.
 
+mod batch_norm;
 mod convolution;
 mod dense;
 mod normalization;
 
+pub use batch_norm::BatchNorm;
 pub use convolution::{Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d};
 pub use dense::Linear;
 pub use normalization::{GroupNorm, LayerNorm, RmsNorm};

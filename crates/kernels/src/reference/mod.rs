@@ -21,7 +21,7 @@ pub use convolution::{conv_transpose1d, conv_transpose2d, conv_transpose3d, conv
 pub(crate) use convolution::{convolve, convolve_transposed};
 pub use fourier::{fft, irfft, rfft};
 pub use gather::{gather_rows, index_select, scatter_add};
-pub use norm::{group_norm, layer_norm, modulated_norm, rms_norm};
+pub use norm::{batch_norm, group_norm, layer_norm, modulated_norm, rms_norm};
 pub use resample::{
     average_pool, max_pool2d, pixel_shuffle, pixel_unshuffle, upsample_linear, upsample_nearest,
     upsample_nearest2x,

@@ -30,6 +30,30 @@ pub fn group_norm(
     activate(&y, activation)
 }
 
+/// [`crate::batch_norm`] of one rank, with its mean and variance `[c]`.
+///
+/// # Errors
+/// As there.
+pub fn batch_norm(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    eps: f64,
+    activation: Activation,
+) -> Result<(Tensor, Tensor, Tensor)> {
+    let c = x.dims()[1];
+    let rows = x.transpose(0, 1)?.contiguous()?.reshape((c, x.elem_count() / c.max(1)))?;
+    let mean = rows.mean_keepdim(1)?;
+    let centred = rows.broadcast_sub(&mean)?;
+    let variance = centred.sqr()?.mean_keepdim(1)?;
+    let normal = centred.broadcast_div(&(&variance + eps)?.sqrt()?)?;
+    let normal = normal.broadcast_mul(&weight.reshape((c, 1))?)?.broadcast_add(&bias.reshape((c, 1))?)?;
+    let mut swapped = x.dims().to_vec();
+    swapped.swap(0, 1);
+    let y = normal.reshape(swapped)?.transpose(0, 1)?.contiguous()?;
+    Ok((activate(&y, activation)?, mean.flatten_all()?.detach(), variance.flatten_all()?.detach()))
+}
+
 /// [`crate::layer_norm`].
 ///
 /// # Errors

@@ -82,6 +82,7 @@ mod tests {
         assert_eq!([0.5, 1.0, 2.0, 4.0, 8.0, 9.0].map(|s| levels.index(s)), [0.0, 0.0, 1.0, 1.5, 2.0, 2.0]);
         assert_eq!([0.5, 1.3, 1.5, 5.0, 99.0].map(|s| levels.nearest(s)), [1.0, 1.0, 2.0, 8.0, 8.0]);
         let levels = Levels::Continuous { min: 0.01, max: 100.0 };
-        assert_eq!((levels.index(1.0), levels.nearest(1e3)), (0.5, 100.0));
+        assert!((levels.index(1.0) - 0.5).abs() < 1e-12);
+        assert_eq!((levels.index(1e3), levels.nearest(1e3)), (1.0, 100.0));
     }
 }
