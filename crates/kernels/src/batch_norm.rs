@@ -109,10 +109,8 @@ impl BatchNorm {
         let own: Vec<(f64, f64)> = (0..self.c)
             .into_par_iter()
             .map(|channel| {
-                let parts: Vec<(f64, f64)> = self
-                    .planes(channel)
-                    .map(|part| norm::moments(level, &x[part]))
-                    .collect();
+                let parts: Vec<(f64, f64)> =
+                    self.planes(channel).map(|part| norm::moments(level, &x[part])).collect();
                 let mean = parts.iter().map(|(mean, _)| mean).sum::<f64>() / self.n as f64;
                 let about = parts.iter().map(|(m, v)| v + (m - mean).powi(2)).sum::<f64>();
                 (mean, about * self.plane as f64)

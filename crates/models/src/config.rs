@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::adapointr::{AdaPoinTr, AdaPoinTrConfig};
 use crate::diffusion::{Ddpm, DdpmConfig};
 use crate::{Bound, Configured, Generative, LogProb, Parameters, Result, Trainable};
 
@@ -117,4 +118,6 @@ macro_rules! capability {
 registry! {
     /// Denoising diffusion probabilistic model.
     Ddpm(DdpmConfig => Ddpm): [generative];
+    /// Transformer from a partial cloud, or one species, to a whole cloud.
+    Adapointr(AdaPoinTrConfig => AdaPoinTr): [generative];
 }

@@ -35,6 +35,7 @@
 //! `cuda`, `cudnn`, `metal`: Candle's devices. On them the layers run on Candle's own operations; that path compiles on
 //! demand and has not been run on such a device yet.
 
+pub mod adapointr;
 mod checkpoint;
 mod config;
 mod contract;

@@ -216,7 +216,11 @@ impl AdaPoinTrConfig {
         let [first, second] = self.center_num;
         let graph = self.encoder_type == EncoderKind::Graph;
         let widths_fit = |dim: usize, heads: usize, ratio: f64| {
-            heads > 0 && dim > 0 && dim.is_multiple_of(heads) && ratio * dim as f64 >= 1.0 && ratio.is_finite()
+            heads > 0
+                && dim > 0
+                && dim.is_multiple_of(heads)
+                && ratio * dim as f64 >= 1.0
+                && ratio.is_finite()
         };
         let of_head = match self.decoder_type {
             HeadKind::Fc => self.factor() >= 1 && self.num_points.is_multiple_of(self.num_query.max(1)),

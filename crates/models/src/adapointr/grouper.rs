@@ -4,8 +4,8 @@ use candle_core::Tensor;
 use candle_nn::VarBuilder;
 use halocast_kernels::nn::{BatchNorm, Conv1d, Conv2d, GroupNorm};
 use halocast_kernels::{
-    Activation, Boundary, ConvSpec, EdgeLayout, SampleCfg, edge_features, farthest_points, gather_points, knn,
-    max_over_neighbors, relu,
+    Activation, Boundary, ConvSpec, EdgeLayout, SampleCfg, edge_features, farthest_points, gather_points,
+    knn, max_over_neighbors, relu,
 };
 
 use super::EncoderKind;
@@ -32,7 +32,7 @@ pub struct Grouper {
 }
 
 enum Net {
-    Graph { input: Conv1d, layers: [(Conv2d, GroupNorm); 4], k: usize },
+    Graph { input: Conv1d, layers: Box<[(Conv2d, GroupNorm); 4]>, k: usize },
     Pn(Box<Embedding>),
 }
 
@@ -74,12 +74,12 @@ impl Grouper {
                 };
                 Net::Graph {
                     input: Conv1d::new(3 + features, 8, 1, spec, vb.pp("input_trans"))?,
-                    layers: [
+                    layers: Box::new([
                         layer("layer1", 16, 32)?,
                         layer("layer2", 64, 64)?,
                         layer("layer3", 128, 64)?,
                         layer("layer4", 128, 128)?,
-                    ],
+                    ]),
                     k,
                 }
             }
@@ -117,14 +117,16 @@ impl Grouper {
                 let groups = gather_points(cloud, &near)?.broadcast_sub(&origin.unsqueeze(2)?)?;
                 return Ok((centre, embedding.forward(&groups, train)?));
             }
-            Net::Graph { input, layers, k } => ((input, layers), *k),
+            Net::Graph { input, layers, k } => ((input, layers.as_ref()), *k),
         };
         let (input, [first, second, third, fourth]) = net;
         let edge = |from: &Tensor, f: &Tensor, to: &Tensor, g: &Tensor, layer: &(Conv2d, GroupNorm)| {
             let near = knn(from, to, k, &Boundary::Open)?.indices;
             let edges = edge_features(g, f, &near, EdgeLayout::ChannelsFirst)?;
             let y = layer.1.forward(&layer.0.forward(&edges)?)?;
-            Ok::<_, crate::Error>(max_over_neighbors(&y, EdgeLayout::ChannelsFirst)?.transpose(1, 2)?.contiguous()?)
+            Ok::<_, crate::Error>(
+                max_over_neighbors(&y, EdgeLayout::ChannelsFirst)?.transpose(1, 2)?.contiguous()?,
+            )
         };
         let sample = |at: &Tensor, f: &Tensor, m: usize| -> Result<(Tensor, Tensor)> {
             let chosen = farthest_points(at, m, &self.sampling)?;

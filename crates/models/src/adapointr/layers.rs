@@ -89,8 +89,7 @@ impl Attention {
             let part = |t: &Tensor, from: usize, len: usize| -> Result<Tensor> {
                 Ok(t.narrow(2, from, len)?.contiguous()?)
             };
-            let first =
-                attention(&part(&q, 0, seen)?, &part(&k, 0, seen)?, &part(&v, 0, seen)?, scale)?;
+            let first = attention(&part(&q, 0, seen)?, &part(&k, 0, seen)?, &part(&v, 0, seen)?, scale)?;
             let last = attention(&part(&q, seen, hidden)?, &k, &v, scale)?;
             Tensor::cat(&[first, last], 2)?
         };

@@ -66,7 +66,12 @@ pub fn completion_loss(completion: &Completion, truth: &Tensor, counts: Option<&
             Ok(((mean + back)? * 0.5)?)
         })
         .transpose()?;
-    Ok(Parts { coarse: chamfer(coarse, &at, counts)?, fine: chamfer(&fine_at, &at, counts)?, denoised, features })
+    Ok(Parts {
+        coarse: chamfer(coarse, &at, counts)?,
+        fine: chamfer(&fine_at, &at, counts)?,
+        denoised,
+        features,
+    })
 }
 
 /// What each true point counts in a mean over its cloud and then over examples, `[b, n]`.

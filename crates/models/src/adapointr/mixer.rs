@@ -72,7 +72,13 @@ pub(super) struct Mixer {
 }
 
 impl Mixer {
-    pub(super) fn new(role: Role, style: Block, combine: Combine, shape: Shape, vb: VarBuilder) -> Result<Self> {
+    pub(super) fn new(
+        role: Role,
+        style: Block,
+        combine: Combine,
+        shape: Shape,
+        vb: VarBuilder,
+    ) -> Result<Self> {
         let Shape { dim, heads, bias, .. } = shape;
         let (attention_name, graph_name, merge_name) = match role {
             Role::Encoder => ("attn", "local_attn", "merge_map"),
@@ -89,10 +95,9 @@ impl Mixer {
         let both = style == Block::AttnGraph;
         let in_turn = both && combine == Combine::OneByOne;
         let (first, second) = match role {
-            Role::Encoder | Role::Queries => (
-                frame("norm1", None, "ls1")?,
-                in_turn.then(|| frame("norm3", None, "ls3")).transpose()?,
-            ),
+            Role::Encoder | Role::Queries => {
+                (frame("norm1", None, "ls1")?, in_turn.then(|| frame("norm3", None, "ls3")).transpose()?)
+            }
             Role::Memory => (
                 frame("norm_q", Some("norm_v"), "ls4")?,
                 in_turn.then(|| frame("norm_q_2", Some("norm_v_2"), "ls5")).transpose()?,
@@ -103,15 +108,21 @@ impl Mixer {
             Role::Memory => Some(Attention::cross(dim, heads, bias, vb.pp(attention_name))?),
             _ => Some(Attention::own(dim, heads, bias, vb.pp(attention_name))?),
         };
-        let graph = (style != Block::Attn).then(|| GraphAttention::new(dim, vb.pp(graph_name))).transpose()?;
-        let merge =
-            (both && !in_turn).then(|| dense(2 * dim, dim, true, vb.pp(merge_name))).transpose()?;
+        let graph =
+            (style != Block::Attn).then(|| GraphAttention::new(dim, vb.pp(graph_name))).transpose()?;
+        let merge = (both && !in_turn).then(|| dense(2 * dim, dim, true, vb.pp(merge_name))).transpose()?;
         Ok(Self { attention, graph, merge, frame: first, second })
     }
 
     /// Of `x [b, n, c]`, which sees `memory [b, m, c]` (itself where it is a mixer of one cloud) and the neighbours
     /// `indices [b, n, k]` there; the last `hidden` points are seen by one another alone.
-    pub(super) fn forward(&self, x: &Tensor, memory: &Tensor, indices: &Tensor, hidden: usize) -> Result<Tensor> {
+    pub(super) fn forward(
+        &self,
+        x: &Tensor,
+        memory: &Tensor,
+        indices: &Tensor,
+        hidden: usize,
+    ) -> Result<Tensor> {
         if let (Some(attention), Some(graph), Some(merge)) = (&self.attention, &self.graph, &self.merge) {
             let (q, v) = self.frame.enter(x, memory)?;
             let both = [attention.forward(&q, &v, hidden)?, graph.forward(&q, &v, indices)?];

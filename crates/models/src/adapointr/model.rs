@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use halocast_core::{Batch, Rng};
+use halocast_kernels::nn::BatchNorm;
 
 use super::{AdaPoinTrConfig, Network, completion_loss};
 use crate::{
@@ -156,11 +157,8 @@ impl Trainable for AdaPoinTr {
     /// All but the running statistics, the encoder's last normalisation, which is not in the network, and, as published,
     /// the ranking.
     fn trains(&self, _phase: usize, parameter: &str) -> bool {
-        let buffer = ["running_mean", "running_var", "num_batches_tracked"];
         let ranking = !self.config().ranking_gradient && parameter.starts_with("base_model.query_ranking.");
-        !(ranking
-            || parameter.starts_with("base_model.encoder.norm.")
-            || buffer.iter().any(|name| parameter.ends_with(name)))
+        !(ranking || parameter.starts_with("base_model.encoder.norm.") || BatchNorm::is_buffer(parameter))
     }
 
     fn loss(&self, _phase: usize, batch: &Batch, rng: &mut Rng) -> Result<Loss> {

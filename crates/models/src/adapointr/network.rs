@@ -54,7 +54,7 @@ pub struct Completion {
 
 enum Head {
     Fc(FcHead),
-    Fold(FoldHead),
+    Fold(Box<FoldHead>),
 }
 
 /// The network of AdaPoinTr.
@@ -102,7 +102,9 @@ impl Network {
         let grouper = base.pp("grouper");
         let head = match config.decoder_type {
             HeadKind::Fc => Head::Fc(FcHead::new(dim, config.factor(), each, 512, vb.pp("decode_head"))?),
-            HeadKind::Fold => Head::Fold(FoldHead::new(dim, FOLD.0, each, FOLD.1, vb.pp("decode_head"))?),
+            HeadKind::Fold => {
+                Head::Fold(Box::new(FoldHead::new(dim, FOLD.0, each, FOLD.1, vb.pp("decode_head"))?))
+            }
         };
         Ok(Self {
             config: config.clone(),
@@ -165,7 +167,8 @@ impl Network {
         let b = at.dims()[0];
         let n = self.config.num_query;
         let cfg = SampleCfg { skip_within: self.config.skip_within, ..Default::default() };
-        let sample = |m: usize| -> Result<Tensor> { Ok(gather_points(&at, &farthest_points(&at, m, &cfg)?)?) };
+        let sample =
+            |m: usize| -> Result<Tensor> { Ok(gather_points(&at, &farthest_points(&at, m, &cfg)?)?) };
         let coarse = self.coarse_pred.forward(&encoded.global)?.reshape((b, n, 3))?;
         let candidates = Tensor::cat(&[coarse, sample(n / 2)?], 1)?;
         let ranking = sigmoid(&self.query_ranking.forward(&candidates)?)?;
@@ -215,7 +218,8 @@ impl Network {
         let all = largest(&second.forward(&h)?.transpose(1, 2)?.contiguous()?)?;
         let width = all.dims()[2];
         let all = all.broadcast_as((b, m, width))?.contiguous()?;
-        let feature = self.reduce_map.forward(&Tensor::cat(&[&all, decoded, &queries.centers], D::Minus1)?)?;
+        let feature =
+            self.reduce_map.forward(&Tensor::cat(&[&all, decoded, &queries.centers], D::Minus1)?)?;
         let points = match &self.head {
             Head::Fc(head) => head.forward(&feature)?,
             Head::Fold(head) => {
