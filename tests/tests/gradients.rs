@@ -144,7 +144,8 @@ fn every_parameter_has_the_gradient_of_finite_differences() -> Result<()> {
             }
         }
         for (parameter, _) in case.parameters() {
-            ensure!(found.contains(&parameter), "{name}: {parameter} has no gradient in any phase");
+            let moved = (0..case.phases()).any(|phase| case.model.trainable().trains(phase, &parameter));
+            ensure!(found.contains(&parameter) || !moved, "{name}: {parameter} has no gradient in any phase");
         }
         println!("{name}: {} parameters, largest error {worst:.3} of the tolerance", found.len());
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::adapointr::{AdaPoinTr, AdaPoinTrConfig};
 use crate::diffusion::{Ddpm, DdpmConfig};
+use crate::vdm::{PointVdm, PointVdmConfig};
 use crate::{Bound, Configured, Generative, LogProb, Parameters, Result, Trainable};
 
 /// One line a model: its documentation, its name, its configuration, its type, and in brackets what it can do beside
@@ -120,4 +121,6 @@ registry! {
     Ddpm(DdpmConfig => Ddpm): [generative];
     /// Transformer from a partial cloud, or one species, to a whole cloud.
     Adapointr(AdaPoinTrConfig => AdaPoinTr): [generative];
+    /// Variational diffusion of clouds of points.
+    PointVdm(PointVdmConfig => PointVdm): [generative, bound];
 }

@@ -43,6 +43,7 @@ pub mod diffusion;
 mod error;
 mod parameters;
 pub mod unet;
+pub mod vdm;
 
 pub use checkpoint::{CheckpointHeader, load_checkpoint, save_checkpoint};
 pub use config::{Model, ModelConfig};
