@@ -151,6 +151,8 @@ fn adapointr(change: impl Fn(&mut AdaPoinTrConfig)) -> ModelConfig {
             ..Default::default()
         },
         denoise: 6,
+        // Wide enough that candidates do not fall together, where their order is that of rounding.
+        init_std: 0.12,
         ..Default::default()
     };
     change(&mut config);

@@ -21,7 +21,7 @@ impl Feed {
     fn new(shape: Shape, ratio: f64, vb: &VarBuilder) -> Result<Self> {
         Ok(Self {
             norm: norm(shape.dim, vb.pp("norm2"))?,
-            mlp: Perceptron::block(shape.dim, ratio, vb.pp("mlp"))?,
+            mlp: Perceptron::block(shape.dim, ratio, shape.std, vb.pp("mlp"))?,
             scale: scale(shape.dim, shape.scale, vb.pp("ls2"))?,
         })
     }
@@ -38,12 +38,13 @@ pub(super) struct Encoder {
 }
 
 impl Encoder {
-    pub(super) fn new(config: &EncoderConfig, vb: VarBuilder) -> Result<Self> {
+    pub(super) fn new(config: &EncoderConfig, std: f64, vb: VarBuilder) -> Result<Self> {
         let shape = Shape {
             dim: config.embed_dim,
             heads: config.num_heads,
             bias: config.qkv_bias,
             scale: config.init_values,
+            std,
         };
         // In the state dict and not in the network.
         norm(config.embed_dim, vb.pp("norm"))?;
@@ -74,12 +75,13 @@ pub(super) struct Decoder {
 }
 
 impl Decoder {
-    pub(super) fn new(config: &DecoderConfig, vb: VarBuilder) -> Result<Self> {
+    pub(super) fn new(config: &DecoderConfig, std: f64, vb: VarBuilder) -> Result<Self> {
         let shape = Shape {
             dim: config.embed_dim,
             heads: config.num_heads,
             bias: config.qkv_bias,
             scale: config.init_values,
+            std,
         };
         let styles = config.self_attn_block_style_list.iter().zip(&config.cross_attn_block_style_list);
         let block = |(i, (own, cross)): (usize, (&_, &_))| -> Result<(Mixer, Mixer, Feed)> {

@@ -161,6 +161,8 @@ pub struct AdaPoinTrConfig {
     pub encoder_config: EncoderConfig,
     /// The decoder.
     pub decoder_config: DecoderConfig,
+    /// Deviation of the first weights of the transformer and its perceptrons; 0.02 in the paper.
+    pub init_std: f64,
     /// Queries that training adds around points of the cloud, to learn their denoising; 64 in the paper.
     pub denoise: usize,
     /// Sampling passes over points whose squared distance from the origin is no larger than this, 0.001 in the release,
@@ -191,6 +193,7 @@ impl Default for AdaPoinTrConfig {
             decoder_type: HeadKind::Fc,
             encoder_config: EncoderConfig::default(),
             decoder_config: DecoderConfig::default(),
+            init_std: 0.02,
             denoise: 64,
             skip_within: Some(1e-3),
             ranking_gradient: false,
@@ -230,7 +233,7 @@ impl AdaPoinTrConfig {
         let in_order = if graph { first >= second && first >= 16 } else { true };
         let weight_fits = self.feature_weight >= 0.0 && self.feature_weight.is_finite();
         let skip_fits = self.skip_within.is_none_or(|r| r >= 0.0 && r.is_finite());
-        let checks: [(&str, bool, String, String); 13] = [
+        let checks: [(&str, bool, String, String); 14] = [
             ("num_query", self.num_query >= 2, "at least 2".into(), self.num_query.to_string()),
             (
                 "num_points",
@@ -288,6 +291,12 @@ impl AdaPoinTrConfig {
                 (1..=second.min(self.num_query)).contains(&decoder.k),
                 format!("1 to {}", second.min(self.num_query)),
                 decoder.k.to_string(),
+            ),
+            (
+                "init_std",
+                self.init_std >= 0.0 && self.init_std.is_finite(),
+                "finite, not negative".into(),
+                self.init_std.to_string(),
             ),
             ("denoise", self.denoise >= 1, "at least 1".into(), self.denoise.to_string()),
             ("feature_weight", weight_fits, "finite, not negative".into(), self.feature_weight.to_string()),

@@ -7,9 +7,9 @@ use halocast_kernels::{attention, edge_max, gelu, leaky_relu, linear};
 
 use crate::Result;
 
-/// A linear layer with a weight from a normal distribution of deviation 0.02 and a bias of zeros.
-pub(super) fn dense(inputs: usize, outputs: usize, bias: bool, vb: VarBuilder) -> Result<Linear> {
-    let weight = Init::Randn { mean: 0.0, stdev: 0.02 };
+/// A linear layer with a weight from a normal distribution of deviation `std` and a bias of zeros.
+pub(super) fn dense(inputs: usize, outputs: usize, bias: bool, std: f64, vb: VarBuilder) -> Result<Linear> {
+    let weight = Init::Randn { mean: 0.0, stdev: std };
     let bias = bias.then(|| vb.get_with_hints(outputs, "bias", Init::Const(0.0))).transpose()?;
     Ok(Linear::from_parts(vb.get_with_hints((outputs, inputs), "weight", weight)?, bias))
 }
@@ -24,15 +24,18 @@ pub(super) struct Perceptron(Vec<Linear>);
 
 impl Perceptron {
     /// Of these widths.
-    pub(super) fn new(widths: &[usize], vb: VarBuilder) -> Result<Self> {
-        let layer = |(i, w): (usize, &[usize])| dense(w[0], w[1], true, vb.pp(2 * i));
+    pub(super) fn new(widths: &[usize], std: f64, vb: VarBuilder) -> Result<Self> {
+        let layer = |(i, w): (usize, &[usize])| dense(w[0], w[1], true, std, vb.pp(2 * i));
         Ok(Self(widths.windows(2).enumerate().map(layer).collect::<Result<_>>()?))
     }
 
     /// Two layers under the names `fc1` and `fc2`.
-    pub(super) fn block(dim: usize, ratio: f64, vb: VarBuilder) -> Result<Self> {
+    pub(super) fn block(dim: usize, ratio: f64, std: f64, vb: VarBuilder) -> Result<Self> {
         let hidden = (dim as f64 * ratio) as usize;
-        Ok(Self(vec![dense(dim, hidden, true, vb.pp("fc1"))?, dense(hidden, dim, true, vb.pp("fc2"))?]))
+        Ok(Self(vec![
+            dense(dim, hidden, true, std, vb.pp("fc1"))?,
+            dense(hidden, dim, true, std, vb.pp("fc2"))?,
+        ]))
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
@@ -51,15 +54,15 @@ pub(super) enum Attention {
 }
 
 impl Attention {
-    pub(super) fn own(dim: usize, heads: usize, bias: bool, vb: VarBuilder) -> Result<Self> {
-        let qkv = dense(dim, 3 * dim, bias, vb.pp("qkv"))?;
-        Ok(Self::Own { qkv, proj: dense(dim, dim, true, vb.pp("proj"))?, heads })
+    pub(super) fn own(dim: usize, heads: usize, bias: bool, std: f64, vb: VarBuilder) -> Result<Self> {
+        let qkv = dense(dim, 3 * dim, bias, std, vb.pp("qkv"))?;
+        Ok(Self::Own { qkv, proj: dense(dim, dim, true, std, vb.pp("proj"))?, heads })
     }
 
-    pub(super) fn cross(dim: usize, heads: usize, bias: bool, vb: VarBuilder) -> Result<Self> {
-        let map = |name: &str| dense(dim, dim, bias, vb.pp(name));
+    pub(super) fn cross(dim: usize, heads: usize, bias: bool, std: f64, vb: VarBuilder) -> Result<Self> {
+        let map = |name: &str| dense(dim, dim, bias, std, vb.pp(name));
         let maps = [map("q_map")?, map("k_map")?, map("v_map")?];
-        Ok(Self::Cross { maps, proj: dense(dim, dim, true, vb.pp("proj"))?, heads })
+        Ok(Self::Cross { maps, proj: dense(dim, dim, true, std, vb.pp("proj"))?, heads })
     }
 
     /// Of `x [b, n, c]` to `memory [b, m, c]`, or to itself. The last `hidden` points are seen by one another alone.
@@ -104,8 +107,8 @@ pub(super) struct GraphAttention {
 }
 
 impl GraphAttention {
-    pub(super) fn new(dim: usize, vb: VarBuilder) -> Result<Self> {
-        Ok(Self { map: dense(2 * dim, dim, true, vb.pp("knn_map.0"))?, dim })
+    pub(super) fn new(dim: usize, std: f64, vb: VarBuilder) -> Result<Self> {
+        Ok(Self { map: dense(2 * dim, dim, true, std, vb.pp("knn_map.0"))?, dim })
     }
 
     /// Of `q [b, n, c]` with neighbours `indices [b, n, k]` in `v [b, m, c]`.

@@ -26,6 +26,7 @@ pub(super) struct Shape {
     pub(super) heads: usize,
     pub(super) bias: bool,
     pub(super) scale: Option<f64>,
+    pub(super) std: f64,
 }
 
 /// The normalisations before a branch, and the factor behind it.
@@ -79,7 +80,7 @@ impl Mixer {
         shape: Shape,
         vb: VarBuilder,
     ) -> Result<Self> {
-        let Shape { dim, heads, bias, .. } = shape;
+        let Shape { dim, heads, bias, std, .. } = shape;
         let (attention_name, graph_name, merge_name) = match role {
             Role::Encoder => ("attn", "local_attn", "merge_map"),
             Role::Queries => ("self_attn", "local_self_attn", "self_attn_merge_map"),
@@ -105,12 +106,13 @@ impl Mixer {
         };
         let attention = match role {
             _ if style == Block::Graph => None,
-            Role::Memory => Some(Attention::cross(dim, heads, bias, vb.pp(attention_name))?),
-            _ => Some(Attention::own(dim, heads, bias, vb.pp(attention_name))?),
+            Role::Memory => Some(Attention::cross(dim, heads, bias, std, vb.pp(attention_name))?),
+            _ => Some(Attention::own(dim, heads, bias, std, vb.pp(attention_name))?),
         };
         let graph =
-            (style != Block::Attn).then(|| GraphAttention::new(dim, vb.pp(graph_name))).transpose()?;
-        let merge = (both && !in_turn).then(|| dense(2 * dim, dim, true, vb.pp(merge_name))).transpose()?;
+            (style != Block::Attn).then(|| GraphAttention::new(dim, std, vb.pp(graph_name))).transpose()?;
+        let merge =
+            (both && !in_turn).then(|| dense(2 * dim, dim, true, std, vb.pp(merge_name))).transpose()?;
         Ok(Self { attention, graph, merge, frame: first, second })
     }
 

@@ -97,8 +97,8 @@ impl Network {
         let (encoder, decoder) = (&config.encoder_config, &config.decoder_config);
         let (hidden, global, dim) = (config.hidden_dim, config.global_feature_dim, decoder.embed_dim);
         let (kind, each) = (config.encoder_type, 3 + config.features_out);
-        let spec = ConvSpec::default();
-        let perceptron = |name: &str, widths: &[usize]| Perceptron::new(widths, base.pp(name));
+        let (spec, std) = (ConvSpec::default(), config.init_std);
+        let perceptron = |name: &str, widths: &[usize]| Perceptron::new(widths, std, base.pp(name));
         let grouper = base.pp("grouper");
         let head = match config.decoder_type {
             HeadKind::Fc => Head::Fc(FcHead::new(dim, config.factor(), each, 512, vb.pp("decode_head"))?),
@@ -111,14 +111,14 @@ impl Network {
             grouper: Grouper::new(kind, config.features_in, NEIGHBORS, config.skip_within, grouper)?,
             pos_embed: perceptron("pos_embed", &[3, 128, encoder.embed_dim])?,
             input_proj: perceptron("input_proj", &[Grouper::channels(kind), 512, encoder.embed_dim])?,
-            encoder: Encoder::new(encoder, base.pp("encoder"))?,
+            encoder: Encoder::new(encoder, std, base.pp("encoder"))?,
             increase_dim: perceptron("increase_dim", &[encoder.embed_dim, hidden, global])?,
             coarse_pred: perceptron("coarse_pred", &[global, hidden, 3 * config.num_query])?,
             mlp_query: perceptron("mlp_query", &[global + 3, hidden, hidden, dim])?,
             mem_link: (encoder.embed_dim != dim)
-                .then(|| dense(encoder.embed_dim, dim, true, base.pp("mem_link")))
+                .then(|| dense(encoder.embed_dim, dim, true, std, base.pp("mem_link")))
                 .transpose()?,
-            decoder: Decoder::new(decoder, base.pp("decoder"))?,
+            decoder: Decoder::new(decoder, std, base.pp("decoder"))?,
             query_ranking: perceptron("query_ranking", &[3, 256, 256, 1])?,
             of_all: (
                 Conv1d::new(dim, hidden, 1, spec, vb.pp("increase_dim.0"))?,

@@ -109,7 +109,21 @@ impl PointVdm {
         embedded: Option<&Tensor>,
         counts: Option<&[usize]>,
     ) -> Result<Tensor> {
-        self.score.noise(z, gamma, embedded, counts)
+        self.noise_in(z, gamma, &self.score.context(gamma, embedded, z)?, counts)
+    }
+
+    /// As [`PointVdm::noise`], given what [`PointVdm::context`] makes of the time and the condition.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn noise_in(
+        &self,
+        z: &Tensor,
+        gamma: &Tensor,
+        context: &Tensor,
+        counts: Option<&[usize]>,
+    ) -> Result<Tensor> {
+        self.score.noise(z, gamma, context, counts)
     }
 
     /// The terms of the bound of `x [b, n, f]`.

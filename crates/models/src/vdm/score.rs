@@ -66,15 +66,14 @@ impl Score {
         self.context.forward(&both)
     }
 
-    /// The noise in `z [b, n, f]` at log-SNR `gamma [b]`.
+    /// The noise in `z [b, n, f]` at log-SNR `gamma [b]`, given what [`Score::context`] gives.
     pub(super) fn noise(
         &self,
         z: &Tensor,
         gamma: &Tensor,
-        condition: Option<&Tensor>,
+        context: &Tensor,
         counts: Option<&[usize]>,
     ) -> Result<Tensor> {
-        let context = self.context(gamma, condition, z)?;
         let (b, n, f) = z.dims3()?;
         let axes = self.geometry.axes();
         let torus = self.config.torus;
@@ -97,13 +96,13 @@ impl Score {
                     0 => Tensor::ones((b, n, 1), z.dtype(), z.device())?,
                     _ => rest,
                 };
-                let h = net.forward(&nodes, &edges, &context)?;
+                let h = net.forward(&nodes, &edges, context)?;
                 self.relative(z, &h.neg()?)
             }
             Net::Transformer(net) => {
                 let points = if torus { self.waves(&placed, &rest)? } else { rest };
                 let mask = counts.map(|_| mask(counts, b, n, z, z.dtype())).transpose()?;
-                self.relative(z, &net.forward(&points, &context, mask.as_ref())?)
+                self.relative(z, &net.forward(&points, context, mask.as_ref())?)
             }
             Net::Egnn(net) => {
                 let ScoreConfig::Egnn(config) = &self.config.score else { return Ok(z.clone()) };
@@ -115,7 +114,7 @@ impl Score {
                     .then(|| rest.narrow(2, 0, vectors)?.contiguous()?.reshape((b, n, vectors / axes, axes)))
                     .transpose()?;
                 let s = (scalars > 0).then(|| rest.narrow(2, vectors, scalars)?.contiguous()).transpose()?;
-                let (vectors, scalars) = net.forward(v.as_ref(), s.as_ref(), &edges, &context)?;
+                let (vectors, scalars) = net.forward(v.as_ref(), s.as_ref(), &edges, context)?;
                 let mut h = vectors.reshape((b, n, axes * (1 + config.vectors)))?;
                 if let Some(scalars) = scalars {
                     h = Tensor::cat(&[h, scalars], 2)?;
