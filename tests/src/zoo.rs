@@ -50,10 +50,10 @@ pub fn zoo() -> Vec<(&'static str, ModelConfig)> {
         ),
         ("adapointr: dynamic graph, perceptron", adapointr(|_| {})),
         (
-            "adapointr: small PointNet, folds, features, learned ranking, one by one",
+            "adapointr: folds, features, learned ranking, one by one",
             adapointr(|c| {
-                (c.encoder_type, c.decoder_type) = (EncoderKind::Pn, HeadKind::Fold);
-                (c.num_query, c.num_points, c.decoder_config.k) = (4, 256, 3);
+                (c.encoder_type, c.decoder_type) = (EncoderKind::Graph, HeadKind::Fold);
+                (c.num_query, c.num_points, c.decoder_config.k, c.denoise) = (2, 128, 2, 1);
                 (c.features_in, c.features_out, c.ranking_gradient, c.skip_within) = (1, 2, true, None);
                 (c.encoder_config.combine_style, c.encoder_config.init_values) =
                     (Combine::OneByOne, Some(0.5));
