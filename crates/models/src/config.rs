@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::adapointr::{AdaPoinTr, AdaPoinTrConfig};
 use crate::autoencoder::{Autoencoder, AutoencoderConfig, Vae, VaeConfig, VqVae, VqVaeConfig};
 use crate::autoregressive::{PixelCnn, PixelCnnConfig};
 use crate::diffusion::{Ddpm, DdpmConfig};
@@ -13,6 +14,7 @@ use crate::edm::{Edm, EdmConfig};
 use crate::flow::{Flow, FlowConfig};
 use crate::gan::{CycleGan, CycleGanConfig, Gan, GanConfig, Pix2Pix, Pix2PixConfig};
 use crate::inference::{Posterior, PosteriorConfig};
+use crate::vdm::{PointVdm, PointVdmConfig};
 use crate::{Bound, Configured, Generative, LogProb, Parameters, Result, Trainable};
 
 /// One line a model: its documentation, its name, its configuration, its type, and in brackets what it can do beside
@@ -146,4 +148,8 @@ registry! {
     PixelCnn(PixelCnnConfig => PixelCnn): [generative, log_prob];
     /// Posterior of parameters given data.
     Posterior(PosteriorConfig => Posterior): [generative, log_prob];
+    /// Transformer from a partial cloud, or one species, to a whole cloud.
+    Adapointr(AdaPoinTrConfig => AdaPoinTr): [generative];
+    /// Variational diffusion of clouds of points.
+    PointVdm(PointVdmConfig => PointVdm): [generative, bound];
 }

@@ -35,6 +35,7 @@
 //! `cuda`, `cudnn`, `metal`: Candle's devices. On them the layers run on Candle's own operations; that path compiles on
 //! demand and has not been run on such a device yet.
 
+pub mod adapointr;
 pub mod autoencoder;
 pub mod autoregressive;
 mod checkpoint;
@@ -52,6 +53,7 @@ pub mod network;
 mod parameters;
 mod sampling;
 pub mod unet;
+pub mod vdm;
 
 pub use checkpoint::{CheckpointHeader, load_checkpoint, save_checkpoint};
 pub use config::{Model, ModelConfig};

@@ -1,6 +1,7 @@
 //! Every model of the registry in a size that a law can be checked on: one line a model.
 
 mod adversarial;
+mod clouds;
 mod diffusion;
 mod likelihood;
 mod mamba;
@@ -14,7 +15,7 @@ use ndarray::ArrayD;
 
 /// The name of each case and its model.
 pub fn zoo() -> Vec<(&'static str, ModelConfig)> {
-    [diffusion::cases(), mamba::cases(), adversarial::cases(), likelihood::cases()].concat()
+    [diffusion::cases(), mamba::cases(), adversarial::cases(), likelihood::cases(), clouds::cases()].concat()
 }
 
 /// Whether the gradient of a parameter is an estimate by design, and no derivative of the loss: where it passes straight
