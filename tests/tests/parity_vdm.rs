@@ -37,13 +37,13 @@ impl<'a> Arguments<'a> {
         }
     }
 
-    fn only<T: serde::de::DeserializeOwned + PartialEq + std::fmt::Debug>(
+    fn only<T>(
         &mut self,
         key: &str,
         value: T,
     ) -> Result<()>
     where
-        T: Clone,
+        T: serde::de::DeserializeOwned + PartialEq + std::fmt::Debug + Clone,
     {
         let got = self.take(key, value.clone())?;
         ensure!(got == value, "{}: {key} = {got:?} is not supported, only {value:?}", self.case.name);

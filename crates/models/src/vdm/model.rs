@@ -191,7 +191,7 @@ impl PointVdm {
             Sampler::Ancestral { steps: None } => Sampler::Ancestral { steps: Some(self.config.steps) },
             other => other,
         };
-        let options = SampleOptions { sampler, batch: options.batch, progress: options.progress };
+        let options = SampleOptions { sampler, ..*options };
         let walk = Walk { model: self, levels, points };
         let x = sample(&walk, n, cond, &options, rng)?;
         if self.config.torus { self.config.geometry().wrap(&x) } else { Ok(x) }
