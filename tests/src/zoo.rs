@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use halocast::core::{Batch, Rng};
 use halocast::kernels::PadMode;
 use halocast::models::diffusion::{DdpmConfig, LossKind, Objective, Schedule, TimeSampling};
+use halocast::models::sde::{ScoreSdeConfig, Sde};
 use halocast::models::unet::{Attention, UNetConfig};
 use halocast::models::{Model, ModelConfig};
 use ndarray::ArrayD;
@@ -42,7 +43,32 @@ pub fn zoo() -> Vec<(&'static str, ModelConfig)> {
                 (c.unet.heads, c.unet.groups) = (1, 1);
             }),
         ),
+        ("score SDE: VP", score_sde(|_| {})),
+        (
+            "score SDE: sub-VP, likelihood weight, six parameters",
+            score_sde(|c| {
+                c.sde = Sde::SubVp { beta_min: 0.1, beta_max: 20.0 };
+                (c.loss.likelihood, c.t_min, c.unet.parameters) = (true, 1e-2, 6);
+            }),
+        ),
+        (
+            "score SDE: VE, sums, two channels given a field of three",
+            score_sde(|c| {
+                c.sde = Sde::Ve { sigma_min: 0.01, sigma_max: 50.0 };
+                (c.loss.mean, c.unet.channels, c.unet.condition_channels) = (false, 2, 3);
+            }),
+        ),
     ]
+}
+
+fn small() -> UNetConfig {
+    UNetConfig { dim: 8, dim_mults: vec![1, 2], groups: 4, heads: 2, dim_head: 4, ..Default::default() }
+}
+
+fn score_sde(change: impl Fn(&mut ScoreSdeConfig)) -> ModelConfig {
+    let mut config = ScoreSdeConfig { unet: small(), size: [8, 8], ..Default::default() };
+    change(&mut config);
+    ModelConfig::ScoreSde(config)
 }
 
 fn ddpm(change: impl Fn(&mut DdpmConfig)) -> ModelConfig {

@@ -6,6 +6,7 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::diffusion::{Ddpm, DdpmConfig};
+use crate::sde::{ScoreSde, ScoreSdeConfig};
 use crate::{Bound, Configured, Generative, LogProb, Parameters, Result, Trainable};
 
 /// One line a model: its documentation, its name, its configuration, its type, and in brackets what it can do beside
@@ -117,4 +118,6 @@ macro_rules! capability {
 registry! {
     /// Denoising diffusion probabilistic model.
     Ddpm(DdpmConfig => Ddpm): [generative];
+    /// Score-based model of a stochastic differential equation.
+    ScoreSde(ScoreSdeConfig => ScoreSde): [generative, log_prob];
 }

@@ -35,12 +35,14 @@
 //! `cuda`, `cudnn`, `metal`: Candle's devices. On them the layers run on Candle's own operations; that path compiles on
 //! demand and has not been run on such a device yet.
 
+mod batches;
 mod checkpoint;
 mod config;
 mod contract;
 pub mod diffusion;
 mod error;
 mod parameters;
+pub mod sde;
 pub mod unet;
 
 pub use checkpoint::{CheckpointHeader, load_checkpoint, save_checkpoint};

@@ -9,5 +9,6 @@ mod schedule;
 pub use ddpm::{Ddpm, DdpmConfig, TimeSampling};
 pub use levels::Levels;
 pub use objective::{LossKind, Objective};
+pub(crate) use sampler::slice_cond;
 pub use sampler::{Sampler, ancestral_step, sample};
 pub use schedule::{Schedule, sigma_of};

@@ -7,7 +7,7 @@ use halocast_kernels::{Conv2dSpec, concat_channels, gelu, silu};
 
 use super::blocks::{AttentionBlock, ResidualBlock};
 use super::{Attention, UNetConfig};
-use crate::{Error, Result};
+use crate::{Cond, Error, Result};
 
 /// A U-Net eps(x, t) on maps `[batch, channel, y, x]`.
 ///
@@ -61,7 +61,7 @@ impl UNet {
         let spec = Conv2dSpec { stride: 2, padding: 1, pad_mode: config.padding, ..Default::default() };
 
         let mut downs = Vec::new();
-        let mut from = config.channels;
+        let mut from = config.channels_in();
         for (i, &to) in widths.iter().enumerate() {
             let vb = vb.pp(format!("downs.{i}"));
             let last = i + 1 == widths.len();
@@ -104,14 +104,47 @@ impl UNet {
             middle,
             ups,
             final_block: ResidualBlock::new(first, first, None, config, vb.pp("final_conv.0"))?,
-            final_conv: Conv2d::new(first, config.channels, 1, pointwise, vb.pp("final_conv.1"))?,
-            channels: config.channels,
+            final_conv: Conv2d::new(first, config.channels_out(), 1, pointwise, vb.pp("final_conv.1"))?,
+            channels: config.channels_in(),
             side_multiple: config.side_multiple(),
         })
     }
 
-    /// The network's output, of the shape of `x` `[batch, channel, y, x]`, at the time `t` of each example, with
-    /// conditioning parameters `[batch, parameter]` if it was built with them.
+    /// The network's output on maps `x` `[batch, channel, y, x]` at the time `t` of each example, with whatever it was
+    /// built to be conditioned on: parameters go to the time embedding, a field behind the channels of the maps.
+    ///
+    /// # Errors
+    /// [`Error::Condition`] for a set; [`Error::Shape`] as [`UNet::forward`].
+    pub fn forward_on(&self, x: &Tensor, t: &[f64], cond: Option<&Cond>) -> Result<Tensor> {
+        match cond {
+            None => self.forward(x, t, None),
+            Some(Cond::Vector(parameters)) => self.forward(x, t, Some(&parameters.to_dtype(x.dtype())?)),
+            Some(Cond::Field(field)) => {
+                let fits = field.rank() == 4
+                    && x.rank() == 4
+                    && field.dims()[0] == x.dims()[0]
+                    && field.dims()[2..] == x.dims()[2..];
+                if !fits {
+                    return Err(Error::Shape {
+                        operation: "U-Net",
+                        what: "conditioning field".into(),
+                        expected: format!("the batch and the grid of {:?}", x.dims()),
+                        got: field.dims().to_vec(),
+                    });
+                }
+                self.forward(&concat_channels(x, &field.to_dtype(x.dtype())?)?, t, None)
+            }
+            Some(other) => Err(Error::Condition {
+                model: "U-Net",
+                expected: "parameters or a field".into(),
+                got: format!("{other:?}"),
+            }),
+        }
+    }
+
+    /// The network's output at the time `t` of each example of `x` `[batch, channel, y, x]`, whose channels are those of
+    /// the maps and behind them those of the conditioning field, with conditioning parameters `[batch, parameter]` if it
+    /// was built with them. It has the shape of `x` but for its channels.
     ///
     /// # Errors
     /// [`Error::Shape`] when a side is no multiple of 2^(levels - 1) or the channels differ.
