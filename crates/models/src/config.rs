@@ -5,6 +5,10 @@ use std::collections::HashMap;
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::bridge::{
+    Bbdm, BbdmConfig, FlowMatching, FlowMatchingConfig, Indi, IndiConfig, RectifiedFlow, RectifiedFlowConfig,
+    Regression, RegressionConfig,
+};
 use crate::diffusion::{Ddpm, DdpmConfig};
 use crate::sde::{ScoreSde, ScoreSdeConfig};
 use crate::{Bound, Configured, Generative, LogProb, Parameters, Result, Trainable};
@@ -120,4 +124,14 @@ registry! {
     Ddpm(DdpmConfig => Ddpm): [generative];
     /// Score-based model of a stochastic differential equation.
     ScoreSde(ScoreSdeConfig => ScoreSde): [generative, log_prob];
+    /// Inversion by direct iteration.
+    Indi(IndiConfig => Indi): [generative];
+    /// Brownian bridge diffusion model.
+    Bbdm(BbdmConfig => Bbdm): [generative];
+    /// Flow matching from noise.
+    FlowMatching(FlowMatchingConfig => FlowMatching): [generative, log_prob];
+    /// Rectified flow between pairs.
+    RectifiedFlow(RectifiedFlowConfig => RectifiedFlow): [generative];
+    /// Plain regression of a field on another.
+    Regression(RegressionConfig => Regression): [generative];
 }

@@ -36,6 +36,7 @@
 //! demand and has not been run on such a device yet.
 
 mod batches;
+pub mod bridge;
 mod checkpoint;
 mod config;
 mod contract;
