@@ -211,10 +211,13 @@ impl Part<'_> {
         }
 
         let data = self.tensor("lik.data")?;
-        let directions = (vec![self.tensor("lik.hutch_eps")?.clone()], 1.0);
+        // Signs may be stored as the bits that they were drawn as.
+        let stored = self.tensor("lik.hutch_eps")?;
+        let bits = flat(stored)?.iter().all(|b| *b == 0.0 || *b == 1.0);
+        let signs = if bits { stored.affine(2.0, -1.0)? } else { stored.clone() };
         let size = data.dims()[1..].iter().product::<usize>() as f64;
         let solution = |x: &Tensor, solver: &Rk45, together| -> Result<(Tensor, Tensor, usize)> {
-            let directions = (vec![directions.0[0].to_dtype(x.dtype())?], 1.0);
+            let directions = (vec![signs.to_dtype(x.dtype())?], 1.0);
             let end = flow_transport(&velocity, x, (1e-5, 1.0), &directions, solver, together)?;
             let logp = (self.sde.prior_log_prob(&end.x)? + row(&end.divergence)?)?;
             Ok((end.x, logp, end.evaluations))

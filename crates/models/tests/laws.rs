@@ -5,7 +5,9 @@
 use candle_core::{Device, Tensor};
 use halocast_core::{Batch, Rng, Shard};
 use halocast_kernels::PadMode;
+use halocast_models::bridge::FlowMatchingConfig;
 use halocast_models::diffusion::{Ddpm, DdpmConfig, LossKind, Objective, Sampler, Schedule, TimeSampling};
+use halocast_models::sde::ScoreSdeConfig;
 use halocast_models::unet::{Attention, UNetConfig};
 use halocast_models::{
     CheckpointHeader, Configured, Generative, Model, ModelConfig, SampleOptions, load_checkpoint,
@@ -16,6 +18,8 @@ use ndarray::{ArrayD, Axis};
 fn zoo() -> Vec<(&'static str, ModelConfig)> {
     let unet =
         UNetConfig { dim: 8, dim_mults: vec![1, 2], groups: 4, heads: 2, dim_head: 4, ..Default::default() };
+    let score = ScoreSdeConfig { unet: unet.clone(), size: [8, 8], ..Default::default() };
+    let flow = FlowMatchingConfig { unet: unet.clone(), size: [8, 8], ..Default::default() };
     let paper = DdpmConfig { unet, size: [8, 8], timesteps: 20, ..Default::default() };
     let quick = DdpmConfig {
         unet: UNetConfig {
@@ -40,6 +44,8 @@ fn zoo() -> Vec<(&'static str, ModelConfig)> {
         ("ddpm, noise, linear attention", ModelConfig::Ddpm(paper)),
         ("ddpm, velocity, circular, two channels", ModelConfig::Ddpm(quick)),
         ("ddpm, data, no attention", ModelConfig::Ddpm(data)),
+        ("score SDE", ModelConfig::ScoreSde(score)),
+        ("flow matching", ModelConfig::FlowMatching(flow)),
     ]
 }
 

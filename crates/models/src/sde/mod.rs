@@ -12,6 +12,8 @@ mod model;
 mod ode;
 mod sampler;
 mod step;
+#[cfg(test)]
+mod truths;
 
 pub use equation::Sde;
 pub use likelihood::{Divergence, Likelihood, Transported, Velocity, flow_log_prob, flow_transport};
