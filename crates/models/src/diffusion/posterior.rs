@@ -161,7 +161,7 @@ mod tests {
         for sampler in [Sampler::DpmSolver { steps: 60 }, Sampler::Ancestral { steps: Some(400) }] {
             let options = SampleOptions { sampler, ..Default::default() };
             let x = sample(&posterior, 16, None, &options, &mut Rng::new(2)).unwrap();
-            let half = |side| x.narrow(3, 32 * side, 32).unwrap();
+            let half = |side: usize| x.narrow(3, 32 * side, 32).unwrap();
             let values = |x: Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             // Sum and difference of a pair are independent: one is measured, the other is not.
             let (mean, variance) = moments(&values(((half(0) + half(1)).unwrap() * 0.5).unwrap()));
