@@ -37,11 +37,7 @@ impl<'a> Arguments<'a> {
         }
     }
 
-    fn only<T>(
-        &mut self,
-        key: &str,
-        value: T,
-    ) -> Result<()>
+    fn only<T>(&mut self, key: &str, value: T) -> Result<()>
     where
         T: serde::de::DeserializeOwned + PartialEq + std::fmt::Debug + Clone,
     {

@@ -8,12 +8,17 @@ use serde::{Deserialize, Serialize};
 use crate::adapointr::{AdaPoinTr, AdaPoinTrConfig};
 use crate::autoencoder::{Autoencoder, AutoencoderConfig, Vae, VaeConfig, VqVae, VqVaeConfig};
 use crate::autoregressive::{PixelCnn, PixelCnnConfig};
+use crate::bridge::{
+    Bbdm, BbdmConfig, FlowMatching, FlowMatchingConfig, Indi, IndiConfig, RectifiedFlow, RectifiedFlowConfig,
+    Regression, RegressionConfig,
+};
 use crate::diffusion::{Ddpm, DdpmConfig};
 use crate::dim::{DimDdpm, DimDdpmConfig};
 use crate::edm::{Edm, EdmConfig};
 use crate::flow::{Flow, FlowConfig};
 use crate::gan::{CycleGan, CycleGanConfig, Gan, GanConfig, Pix2Pix, Pix2PixConfig};
 use crate::inference::{Posterior, PosteriorConfig};
+use crate::sde::{ScoreSde, ScoreSdeConfig};
 use crate::vdm::{PointVdm, PointVdmConfig};
 use crate::{Bound, Configured, Generative, LogProb, Parameters, Result, Trainable};
 
@@ -130,6 +135,18 @@ registry! {
     Edm(EdmConfig => Edm): [generative];
     /// Diffusion Mamba.
     Dim(DimDdpmConfig => DimDdpm): [generative];
+    /// Score-based model of a stochastic differential equation.
+    ScoreSde(ScoreSdeConfig => ScoreSde): [generative, log_prob];
+    /// Flow matching from noise.
+    FlowMatching(FlowMatchingConfig => FlowMatching): [generative, log_prob];
+    /// Rectified flow between pairs.
+    RectifiedFlow(RectifiedFlowConfig => RectifiedFlow): [generative];
+    /// Inversion by direct iteration.
+    Indi(IndiConfig => Indi): [generative];
+    /// Brownian bridge diffusion model.
+    Bbdm(BbdmConfig => Bbdm): [generative];
+    /// Plain regression of a field on another.
+    Regression(RegressionConfig => Regression): [generative];
     /// Conditional adversarial network from map to map.
     Pix2pix(Pix2PixConfig => Pix2Pix): [generative];
     /// Adversarial networks between two sets of maps without pairs.

@@ -38,6 +38,8 @@
 pub mod adapointr;
 pub mod autoencoder;
 pub mod autoregressive;
+mod batches;
+pub mod bridge;
 mod checkpoint;
 mod config;
 mod contract;
@@ -52,6 +54,7 @@ pub mod inference;
 pub mod network;
 mod parameters;
 mod sampling;
+pub mod sde;
 pub mod unet;
 pub mod vdm;
 

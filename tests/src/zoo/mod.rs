@@ -5,6 +5,7 @@ mod clouds;
 mod diffusion;
 mod likelihood;
 mod mamba;
+mod transport;
 
 use std::collections::BTreeSet;
 
@@ -15,7 +16,15 @@ use ndarray::ArrayD;
 
 /// The name of each case and its model.
 pub fn zoo() -> Vec<(&'static str, ModelConfig)> {
-    [diffusion::cases(), mamba::cases(), adversarial::cases(), likelihood::cases(), clouds::cases()].concat()
+    [
+        diffusion::cases(),
+        mamba::cases(),
+        transport::cases(),
+        adversarial::cases(),
+        likelihood::cases(),
+        clouds::cases(),
+    ]
+    .concat()
 }
 
 /// Whether the gradient of a parameter is an estimate by design, and no derivative of the loss: where it passes straight

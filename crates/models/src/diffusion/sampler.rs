@@ -259,7 +259,8 @@ fn solver_step(
     Ok(((x * (next / sigma))? + (direction * (-(-h).exp_m1()))?)?)
 }
 
-fn slice_cond(cond: &Cond, start: usize, size: usize) -> Result<Cond> {
+/// The part of a condition that belongs to `size` events from `start` on.
+pub(crate) fn slice_cond(cond: &Cond, start: usize, size: usize) -> Result<Cond> {
     Ok(match cond {
         Cond::Vector(t) => Cond::Vector(t.narrow(0, start, size)?),
         Cond::Field(t) => Cond::Field(t.narrow(0, start, size)?),

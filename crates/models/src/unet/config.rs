@@ -3,7 +3,7 @@
 use halocast_kernels::PadMode;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{CondSpec, Error, Result};
 
 /// Where a U-Net attends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +40,11 @@ pub struct UNetConfig {
     pub padding: PadMode,
     /// Number of conditioning parameters, added to the time embedding by a linear layer; 0 for none.
     pub parameters: usize,
+    /// Channels of a conditioning field on the grid of the maps, behind those of the maps at the network's input; 0 for
+    /// none.
+    pub condition_channels: usize,
+    /// Channels of the output; 0 for those of the maps.
+    pub out_channels: usize,
 }
 
 impl Default for UNetConfig {
@@ -54,6 +59,8 @@ impl Default for UNetConfig {
             dim_head: 32,
             padding: PadMode::Zeros,
             parameters: 0,
+            condition_channels: 0,
+            out_channels: 0,
         }
     }
 }
@@ -62,6 +69,34 @@ impl UNetConfig {
     /// The side of a map must be a multiple of this.
     pub fn side_multiple(&self) -> usize {
         1 << self.dim_mults.len().saturating_sub(1)
+    }
+
+    /// Channels that the network takes: of the maps and of the conditioning field.
+    pub fn channels_in(&self) -> usize {
+        self.channels + self.condition_channels
+    }
+
+    /// Channels that the network gives.
+    pub fn channels_out(&self) -> usize {
+        if self.out_channels == 0 { self.channels } else { self.out_channels }
+    }
+
+    /// What the network is conditioned on beside the time: parameters, or a field, or nothing.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the configuration asks for both.
+    pub fn condition(&self) -> Result<CondSpec> {
+        match (self.parameters, self.condition_channels) {
+            (0, 0) => Ok(CondSpec::None),
+            (n, 0) => Ok(CondSpec::Vector(n)),
+            (0, n) => Ok(CondSpec::Field(n)),
+            (n, m) => Err(Error::Config {
+                model: "U-Net",
+                field: "parameters and condition_channels".into(),
+                expected: "one of them 0".into(),
+                got: format!("{n} and {m}"),
+            }),
+        }
     }
 
     /// Checks that the network can be built.

@@ -8,7 +8,7 @@ use halocast_kernels::{Conv2dSpec, concat_channels, gelu, silu};
 use super::blocks::{AttentionBlock, ResidualBlock};
 use super::{Attention, UNetConfig};
 use crate::network::{Context, Network, NetworkShape};
-use crate::{Error, Result};
+use crate::{Cond, Error, Result};
 
 /// A U-Net eps(x, t) on maps `[batch, channel, y, x]`.
 ///
@@ -53,8 +53,9 @@ impl UNet {
     /// # Errors
     /// [`Error::Config`] when the configuration is not usable; Candle's when a parameter does not fit.
     pub fn new(config: &UNetConfig, vb: VarBuilder) -> Result<Self> {
-        let (channels, vector) = (config.channels, config.parameters);
-        let shape = NetworkShape { axes: 2, side: 0, channels, field: 0, vector, outputs: channels };
+        let (channels, vector, field) = (config.channels, config.parameters, config.condition_channels);
+        let shape =
+            NetworkShape { axes: 2, side: 0, channels, field, vector, outputs: config.channels_out() };
         Self::of_shape(config, &shape, vb)
     }
 
@@ -71,6 +72,15 @@ impl UNet {
                 expected: "2 (lines and cubes have the network \"lucidrains\")".into(),
                 got: shape.axes.to_string(),
             });
+        }
+        for (field, own, wanted) in [
+            ("condition_channels", config.condition_channels, shape.field),
+            ("out_channels", config.out_channels, shape.outputs),
+        ] {
+            if own != 0 && own != wanted {
+                let (field, expected) = (field.to_owned(), format!("0 or {wanted}, as the model has it"));
+                return Err(Error::Config { model: "U-Net", field, expected, got: own.to_string() });
+            }
         }
         let widths: Vec<usize> = config.dim_mults.iter().map(|m| m * config.dim).collect();
         let time_dim = 4 * config.dim;
@@ -130,8 +140,41 @@ impl UNet {
         })
     }
 
-    /// The network's output, of the shape of `x` `[batch, channel, y, x]`, at the time `t` of each example, with
-    /// conditioning parameters `[batch, parameter]` if it was built with them.
+    /// The network's output on maps `x` `[batch, channel, y, x]` at the time `t` of each example, with whatever it was
+    /// built to be conditioned on: parameters go to the time embedding, a field behind the channels of the maps.
+    ///
+    /// # Errors
+    /// [`Error::Condition`] for a set; [`Error::Shape`] as [`UNet::forward`].
+    pub fn forward_on(&self, x: &Tensor, t: &[f64], cond: Option<&Cond>) -> Result<Tensor> {
+        match cond {
+            None => self.forward(x, t, None),
+            Some(Cond::Vector(parameters)) => self.forward(x, t, Some(&parameters.to_dtype(x.dtype())?)),
+            Some(Cond::Field(field)) => {
+                let fits = field.rank() == 4
+                    && x.rank() == 4
+                    && field.dims()[0] == x.dims()[0]
+                    && field.dims()[2..] == x.dims()[2..];
+                if !fits {
+                    return Err(Error::Shape {
+                        operation: "U-Net",
+                        what: "conditioning field".into(),
+                        expected: format!("the batch and the grid of {:?}", x.dims()),
+                        got: field.dims().to_vec(),
+                    });
+                }
+                self.forward(&concat_channels(x, &field.to_dtype(x.dtype())?)?, t, None)
+            }
+            Some(other) => Err(Error::Condition {
+                model: "U-Net",
+                expected: "parameters or a field".into(),
+                got: format!("{other:?}"),
+            }),
+        }
+    }
+
+    /// The network's output at the time `t` of each example of `x` `[batch, channel, y, x]`, whose channels are those of
+    /// the maps and behind them those of the conditioning field, with conditioning parameters `[batch, parameter]` if it
+    /// was built with them. It has the shape of `x` but for its channels.
     ///
     /// # Errors
     /// [`Error::Shape`] when a side is no multiple of 2^(levels - 1) or the channels differ.
