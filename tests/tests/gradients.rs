@@ -18,8 +18,9 @@ use halocast_tests::zoo;
 /// Steps of the differences, in units of the parameter (whose elements are of order 0.1 to 1). At the first, truncation
 /// (step^2 / 6 times the third derivative) and rounding (1e-16 / step times the loss) are both near 1e-11. The second is
 /// for losses with kinks: one within the first step's reach spoils the quotient, and seldom lies within the second's; a
-/// wrong gradient is wrong at both. The third is for those of thousands of them, as many rectified numbers give.
-const STEPS: [f64; 3] = [1e-5, 1e-6, 1e-7];
+/// wrong gradient is wrong at both. The others are for those of thousands of them, as many rectified numbers give, and for
+/// functions bent sharply, as a norm of small numbers is.
+const STEPS: [f64; 4] = [1e-5, 1e-6, 1e-7, 1e-8];
 
 /// Largest error of a slope of the loss: relative to the norm of the gradient, and absolute for gradients near zero.
 const SLOPE: (f64, f64) = (1e-6, 1e-9);

@@ -14,7 +14,7 @@ use halocast::models::{
     CheckpointHeader, Cond, CondSpec, Configured, Model, ModelConfig, SampleOptions, load_checkpoint,
     save_checkpoint,
 };
-use halocast_tests::zoo::{batch, zoo};
+use halocast_tests::zoo::{batch, begins_with_zeros, draws_no_noise, zoo};
 use ndarray::{ArrayD, Axis};
 
 fn build(config: &ModelConfig, seed: u64) -> Model {
@@ -78,14 +78,15 @@ fn samples_have_the_event_shape_and_depend_on_the_seed_alone() {
         }
         assert!(first.iter().all(|v| v.is_finite()), "{name}: {first:?}");
         assert_eq!(first, draw(&build(&config, 3), 1), "{name}");
-        assert_ne!(first, draw(&build(&config, 4), 1), "{name}: the same events of other parameters");
+        let same = first == draw(&build(&config, 4), 1);
+        assert!(!same || begins_with_zeros(&config), "{name}: the same events of other parameters");
     }
 }
 
 #[test]
 fn other_draws_are_other_events() {
     for (name, config) in zoo() {
-        if halocast_tests::zoo::draws_no_noise(&config) {
+        if draws_no_noise(&config) {
             continue;
         }
         let model = build(&config, 3);

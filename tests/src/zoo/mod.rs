@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 use halocast::core::{Batch, Rng};
+use halocast::models::vdm::ScoreConfig;
 use halocast::models::{Model, ModelConfig};
 use ndarray::ArrayD;
 
@@ -35,10 +36,15 @@ pub fn estimated(config: &ModelConfig, parameter: &str) -> bool {
 }
 
 /// Whether a model may make the same event of the same condition every time: a generator of one map without dropout, a
-/// regression.
+/// regression, a bridge without noise.
 pub fn draws_no_noise(config: &ModelConfig) -> bool {
     let tag = tag(config).unwrap_or_default();
-    ["pix2pix", "cyclegan", "regression"].contains(&tag.as_str())
+    ["pix2pix", "cyclegan", "regression", "indi"].contains(&tag.as_str())
+}
+
+/// Whether the last layer begins with zeros, as its paper says, so that fresh models of all seeds are one function.
+pub fn begins_with_zeros(config: &ModelConfig) -> bool {
+    matches!(config, ModelConfig::PointVdm(config) if matches!(config.score, ScoreConfig::Transformer(_)))
 }
 
 /// A batch of standard normal numbers that fits a model.

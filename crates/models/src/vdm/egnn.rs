@@ -10,18 +10,25 @@ use crate::Result;
 
 struct Step {
     message: Mlp,
-    node: Mlp,
+    /// Absent where nothing reads the invariants any more.
+    node: Option<Mlp>,
 }
 
 /// A graph network that commutes with rotations and reflections. With displacements $r_{ij} = x_i - x_j$ of the nearest
 /// points, vectors $v_i$ and invariants $h_i$ of a point,
 ///
-/// $$ m_{ij} = \phi_e(h_i, h_j, |r_{ij}|^2, v_i \cdot r_{ij}, v_j \cdot r_{ij}), \quad
+/// $$ m_{ij} = \phi_e(h_i, h_j, \ln(1 + r_{ij}^2), v_i \circ r_{ij}, v_j \circ r_{ij}), \quad
 /// h_i \leftarrow h_i + \phi_h(h_i, \langle m_{ij} \rangle_j), \quad
-/// \hat\epsilon_i = \Big\langle \frac{r_{ij}}{\sqrt{1 + r_{ij}^2}} \phi_r(m_{ij}) \Big\rangle_j + \sum_a \psi_a(h_i) v_i^a . $$
+/// \hat\epsilon_i = \Big\langle \frac{r_{ij}}{\sqrt{1 + r_{ij}^2}} \phi_r(m_{ij}) \Big\rangle_j + \sum_a \psi_a(h_i) v_i^a , $$
+///
+/// where $v \circ r = v \cdot r / \sqrt{(1 + v^2)(1 + r^2)}$.
 ///
 /// # Source
-/// Satorras et al. 2021, arXiv:2102.09844, eqs. 3 to 6, with vectors beside the positions and a bounded displacement.
+/// Satorras et al. 2021, arXiv:2102.09844, eqs. 3 to 6.
+///
+/// # Differences
+/// Vectors beside the positions. Displacements are bounded, and invariants grow like logarithms: at the noisiest levels
+/// points are far apart, and squares of their distances would carry an untrained network out of all bounds.
 pub(super) struct Egnn {
     embed: Mlp,
     steps: Vec<Step>,
@@ -44,9 +51,11 @@ impl Egnn {
         let wide = config.hidden_size;
         let step = |i: usize| -> Result<Step> {
             let inputs = 2 * wide + 1 + 2 * vectors;
+            let read = i + 1 < config.message_passing_steps || vectors + scalars > 0;
+            let node = || Mlp::new(2 * wide, &[wide, wide], &scope.at(format_args!("node_{i}")));
             Ok(Step {
                 message: Mlp::new(inputs, &[wide, wide], &scope.at(format_args!("message_{i}")))?,
-                node: Mlp::new(2 * wide, &[wide, wide], &scope.at(format_args!("node_{i}")))?,
+                node: read.then(node).transpose()?,
             })
         };
         let mlp = |name: &str, inputs: usize, out: usize| Mlp::new(inputs, &[wide, out], &scope.at(name));
@@ -74,15 +83,18 @@ impl Egnn {
         let axes = r.dims()[3];
         let d = condition.dims()[1];
         let mut inputs: Vec<Tensor> = scalars.into_iter().cloned().collect();
-        let mut invariants = vec![r.sqr()?.sum_keepdim(D::Minus1)?];
-        let scale = (&invariants[0] + 1.0)?.sqrt()?.recip()?;
+        let length = (r.sqr()?.sum_keepdim(D::Minus1)? + 1.0)?;
+        let scale = length.sqrt()?.recip()?;
+        let mut invariants = vec![length.log()?];
         if let Some(v) = vectors {
             let a = v.dims()[2];
-            inputs.push(v.sqr()?.sum(D::Minus1)?);
-            let there = gather_points(&v.reshape((b, n, a * axes))?.contiguous()?, &edges.receivers)?;
+            let length = (v.sqr()?.sum_keepdim(D::Minus1)? + 1.0)?;
+            inputs.push(length.squeeze(D::Minus1)?.log()?);
+            let bounded = v.broadcast_div(&length.sqrt()?)?;
+            let there = gather_points(&bounded.reshape((b, n, a * axes))?.contiguous()?, &edges.receivers)?;
             let there = there.reshape((b, n, k, a, axes))?;
-            let r = r.unsqueeze(3)?;
-            for v in [v.unsqueeze(2)?, there] {
+            let r = r.broadcast_mul(&scale)?.unsqueeze(3)?;
+            for v in [bounded.unsqueeze(2)?, there] {
                 invariants.push(v.broadcast_mul(&r)?.sum(D::Minus1)?);
             }
         }
@@ -95,8 +107,10 @@ impl Egnn {
             let here = h.unsqueeze(2)?.broadcast_as((b, n, k, wide))?.contiguous()?;
             let parts: Vec<Tensor> = [here, there].into_iter().chain(invariants.iter().cloned()).collect();
             let messages = gelu(&step.message.forward(&Tensor::cat(&parts, D::Minus1)?)?)?;
-            let mean = messages.mean(2)?;
-            h = (&h + step.node.forward(&Tensor::cat(&[&h, &mean], D::Minus1)?)?)?;
+            if let Some(node) = &step.node {
+                let mean = messages.mean(2)?;
+                h = (&h + node.forward(&Tensor::cat(&[&h, &mean], D::Minus1)?)?)?;
+            }
             last = Some(messages);
         }
         let out = self.outputs;
