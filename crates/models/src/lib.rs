@@ -7,8 +7,21 @@
 //! [`ModelConfig`] is the registry: plain data that builds any model, and that every checkpoint carries in its header, so
 //! that a file rebuilds its own model ([`Model::load`]).
 //!
-//! Today there is one model: [`diffusion::Ddpm`] on a [`unet::UNet`], as in Mudur & Finkbeiner 2022, whose published
-//! parameters load by name.
+//! # The zoo
+//!
+//! | family | models |
+//! |---|---|
+//! | [`diffusion`] | denoising diffusion on any [`network`]: noise, data or velocity; DDIM, DPM-Solver++, Heun; guidance, inpainting, posteriors |
+//! | [`edm`], [`sde`] | elucidated diffusion; VP, sub-VP and VE equations with predictors, correctors and the likelihood of their flow |
+//! | [`bridge`] | map to map: InDI, Brownian bridges, rectified flows, plain regression; flow matching from noise |
+//! | [`dim`] | diffusion Mamba: selective scans along four directions in place of attention |
+//! | [`gan`] | pix2pix, CycleGAN, plain and Wasserstein adversarial networks |
+//! | [`flow`], [`inference`] | RealNVP, masked autoregressive, spline and Glow flows; posteriors of parameters, HMC and NUTS |
+//! | [`autoencoder`], [`autoregressive`] | plain, variational and vector-quantised autoencoders; PixelCNN |
+//! | [`adapointr`], [`vdm`] | clouds of points: completion by a geometry-aware transformer; variational diffusion, on the torus too |
+//!
+//! Parameters have the names of the reference implementations, so that their state dicts load, and outputs and gradients
+//! are held against theirs.
 //!
 //! ```
 //! use candle_core::Device;

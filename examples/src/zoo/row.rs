@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use halocast::core::{Batch, Dataset, Map, Rng, write_whole};
 use halocast::models::{Cond, CondSpec, Model, SampleOptions};
 use halocast::stats::{PowerConvention, cross_spectrum, paired_errors};
@@ -184,8 +184,8 @@ fn likelihood(model: &Model, truth: &Batch, seed: u64, row: &mut Row) -> Result<
         (None, None) => return Ok(()),
     };
     let dimensions = shape[1..].iter().product::<usize>() as f64;
-    let each: Vec<f64> =
-        nats.flatten_all()?.to_vec1::<f32>()?.into_iter().map(|v| f64::from(v) / dimensions).collect();
+    let each: Vec<f64> = nats.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
+    let each: Vec<f64> = each.into_iter().map(|v| v / dimensions).collect();
     let n = each.len() as f64;
     let mean = each.iter().sum::<f64>() / n;
     let variance = each.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
