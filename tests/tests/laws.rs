@@ -203,7 +203,7 @@ fn the_loss_of_a_phase_falls_along_its_gradient() {
                 let square = |g: &Tensor| g.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
                 let norm = f64::from(found.iter().map(|(_, g)| square(g)).sum::<f32>()).sqrt();
                 for (var, gradient) in found {
-                    let step = (gradient * (0.03 / norm)).unwrap();
+                    let step = (gradient * (0.01 / norm)).unwrap();
                     var.set(&(var.as_tensor() - step).unwrap()).unwrap();
                 }
             }

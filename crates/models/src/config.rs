@@ -18,6 +18,7 @@ use crate::edm::{Edm, EdmConfig};
 use crate::flow::{Flow, FlowConfig};
 use crate::gan::{CycleGan, CycleGanConfig, Gan, GanConfig, Pix2Pix, Pix2PixConfig};
 use crate::inference::{Posterior, PosteriorConfig};
+use crate::pointnet::{PointNet, PointNetConfig};
 use crate::sde::{ScoreSde, ScoreSdeConfig};
 use crate::vdm::{PointVdm, PointVdmConfig};
 use crate::{Bound, Configured, Generative, LogProb, Parameters, Result, Trainable};
@@ -169,4 +170,6 @@ registry! {
     Adapointr(AdaPoinTrConfig => AdaPoinTr): [generative];
     /// Variational diffusion of clouds of points.
     PointVdm(PointVdmConfig => PointVdm): [generative, bound];
+    /// Parameters from clouds of points.
+    Pointnet(PointNetConfig => PointNet): [];
 }

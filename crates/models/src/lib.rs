@@ -18,7 +18,7 @@
 //! | [`gan`] | pix2pix, CycleGAN, plain and Wasserstein adversarial networks |
 //! | [`flow`], [`inference`] | RealNVP, masked autoregressive, spline and Glow flows; posteriors of parameters, HMC and NUTS |
 //! | [`autoencoder`], [`autoregressive`] | plain, variational and vector-quantised autoencoders; PixelCNN |
-//! | [`adapointr`], [`vdm`] | clouds of points: completion by a geometry-aware transformer; variational diffusion, on the torus too |
+//! | [`adapointr`], [`vdm`], [`pointnet`] | clouds of points: completion by a geometry-aware transformer; variational diffusion, on the torus too; parameters from positions |
 //!
 //! Parameters have the names of the reference implementations, so that their state dicts load, and outputs and gradients
 //! are held against theirs.
@@ -66,6 +66,7 @@ pub mod gan;
 pub mod inference;
 pub mod network;
 mod parameters;
+pub mod pointnet;
 mod sampling;
 pub mod sde;
 pub mod unet;

@@ -4,6 +4,7 @@ use halocast::models::ModelConfig;
 use halocast::models::adapointr::{
     AdaPoinTrConfig, Block, Combine, DecoderConfig, EncoderConfig, EncoderKind, HeadKind,
 };
+use halocast::models::pointnet::PointNetConfig;
 use halocast::models::vdm::{
     EgnnConfig, GraphConfig, GraphNorm, PointVdmConfig, ScheduleKind, ScoreConfig, TransformerConfig,
 };
@@ -84,6 +85,19 @@ pub(super) fn cases() -> Vec<(&'static str, ModelConfig)> {
             point_vdm(|c| {
                 (c.torus, c.features) = (true, 3);
                 c.score = ScoreConfig::Egnn(egnn(0));
+            }),
+        ),
+        (
+            "pointnet: features transformed, one number beside the coordinates",
+            ModelConfig::Pointnet(PointNetConfig {
+                points: 9,
+                features: 4,
+                widths: [4, 5, 6],
+                head: [6, 5],
+                feature_transform: true,
+                // Two examples that are dropped alike are two equal ones, at the corner of a rectifier.
+                dropout: 0.0,
+                ..Default::default()
             }),
         ),
     ]
