@@ -160,8 +160,5 @@ pub(crate) fn tensor(values: Vec<f32>, shape: &[usize], like: &Parameters) -> Re
 
 /// One number for each example, to be multiplied with tensors `[batch, ..]` of as many axes as `like`.
 pub(crate) fn column(values: impl Iterator<Item = f64>, like: &Tensor) -> Result<Tensor> {
-    let values: Vec<f64> = values.collect();
-    let shape: Vec<usize> =
-        std::iter::once(values.len()).chain(like.dims().iter().skip(1).map(|_| 1)).collect();
-    Ok(Tensor::from_vec(values, shape, like.device())?.to_dtype(like.dtype())?)
+    crate::batches::column(&values.collect::<Vec<_>>(), like)
 }

@@ -53,7 +53,6 @@ fn descending(levels: &Levels, highest: f64, steps: usize) -> Result<Vec<f64>> {
 ///
 /// # Errors
 /// When the condition or a number does not fit, or a tensor operation fails.
-#[allow(clippy::too_many_arguments)] // each is one number of the experiment
 pub fn denoise_from(
     denoiser: &dyn Denoiser,
     noisy: &Tensor,
@@ -102,7 +101,6 @@ pub fn denoise_from(
 ///
 /// # Errors
 /// When the condition or a number does not fit, or a tensor operation fails.
-#[allow(clippy::too_many_arguments)]
 pub fn inpaint(
     denoiser: &dyn Denoiser,
     n: usize,

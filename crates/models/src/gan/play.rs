@@ -79,7 +79,8 @@ pub(super) fn in_batches(
     for part in generators.chunks_mut(options.batch.max(1)) {
         parts.push(no_grad(|| draw(done, part))?.detach());
         done += part.len();
-        (options.progress)(done as u64, n as u64);
+        // One evaluation of the generator a batch.
+        (options.progress)(parts.len() as u64, n.div_ceil(options.batch.max(1)) as u64);
     }
     if parts.is_empty() {
         let shape: Vec<usize> = std::iter::once(0).chain(event.iter().copied()).collect();

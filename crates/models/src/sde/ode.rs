@@ -176,7 +176,6 @@ impl Rk45 {
     }
 
     /// A first step of each system, from how fast its slope changes.
-    #[allow(clippy::too_many_arguments)]
     fn first_steps(
         &self,
         t: f64,

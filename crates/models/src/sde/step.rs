@@ -35,7 +35,6 @@ impl Predictor {
     ///
     /// # Errors
     /// [`Error::Config`] for the ancestral step of sub-VP, or of the ordinary equation; those of the score.
-    #[allow(clippy::too_many_arguments)] // the state of a step is what it is
     pub fn step(
         self,
         sde: &Sde,
