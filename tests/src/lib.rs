@@ -5,9 +5,11 @@
 
 pub mod parity;
 mod program;
+mod ridge;
 pub mod zoo;
 
 pub use program::{program, requires_one_clear_line, run};
+pub use ridge::{ridge, rmse};
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use halocast::core::{Cube, Map, Species, Unit};
-use halocast::data::{ReadOptions, WriteOptions, open_hdf5, read_snapshot, write_catalogue, write_snapshot};
+use halocast::data::{
+    Offsets, ReadOptions, Simulation, WriteOptions, describe_groups, describe_snapshot, open_hdf5,
+    read_snapshot, write_catalogue, write_offsets, write_snapshot,
+};
 use halocast::maps::{Centring, Masses, Method, Scheme, assign_3d, project_slabs, smoothing_lengths};
 use halocast::mock::{BaryonConfig, Feedback, HaloConfig, Populated, Universe, UniverseConfig};
 use halocast::stats::{PowerConvention, power_spectrum_3d};
@@ -92,7 +95,7 @@ fn unexplained_by_features(features: &[Vec<f64>], y: &[f64]) -> f64 {
 #[test]
 fn gas_is_no_local_function_of_dark_matter() {
     let (mut x, mut y, mut around) = (Vec::new(), Vec::new(), Vec::new());
-    for seed in [1, 2] {
+    for seed in [1, 2, 3] {
         let [gas, matter] = maps(&populate(universe(seed), Feedback::default()));
         for (gas, matter) in gas.iter().zip(&matter) {
             for i in 0..64usize {
@@ -119,9 +122,8 @@ fn gas_is_no_local_function_of_dark_matter() {
     let (features, y): (Vec<Vec<f64>>, Vec<f64>) = around.into_iter().unzip();
     let window = unexplained_by_features(&features, &y);
     println!("unexplained variance of log gas: {pixel:.3} by pixel, {window:.3} by 5x5 pixels");
-    // What the recipes reach; simulations leave more (docs/mock.md).
-    assert!(pixel >= 0.08, "{pixel}");
-    assert!(window >= 0.04, "{window}");
+    assert!(pixel >= 0.20, "{pixel}");
+    assert!(window >= 0.10, "{window}");
 }
 
 fn power(positions: &[[f32; 3]], masses: Masses<'_>) -> Vec<f64> {
@@ -182,6 +184,11 @@ fn snapshot_and_catalogue_are_written_and_agree() {
         assert_eq!(a.len(), b.len());
         assert_eq!(a.vectors("Coordinates").unwrap(), b.vectors("Coordinates").unwrap());
     }
+    // The mark goes along, and is the first thing that `inspect` says.
+    let marked = |text: String| text.contains("mock       painted by recipes");
+    assert!(snapshot.header.mock && read.header.mock);
+    assert!(marked(describe_snapshot(dir.path(), &ReadOptions::default()).unwrap().to_string()));
+    assert!(marked(describe_groups(dir.path(), &ReadOptions::default()).unwrap().to_string()));
     let groups: usize = files
         .iter()
         .map(|f| {
@@ -190,6 +197,86 @@ fn snapshot_and_catalogue_are_written_and_agree() {
         })
         .sum();
     assert_eq!(groups, catalogue.groups.len());
+}
+
+/// Reads as the scripts of the data release do: a field of all chunks, a field of the catalogue, a halo by the offsets.
+const READER: &str = r#"
+import sys, os, glob, h5py, numpy as np
+base = sys.argv[1]
+def snap(c): return f"{base}/output/snapdir_099/snap_099.{c}.hdf5"
+def tab(c): return f"{base}/output/groups_099/fof_subhalo_tab_099.{c}.hdf5"
+with h5py.File(snap(0), "r") as f:
+    header = dict(f["Header"].attrs.items())
+    assert header["Git_commit"].decode().endswith(" mock"), header["Git_commit"]
+total = header["NumPart_Total"].astype("int64") + (header["NumPart_Total_HighWord"].astype("int64") << 32)
+def subset(kind, name, first=0, count=None):
+    parts = []
+    for c in range(header["NumFilesPerSnapshot"]):
+        with h5py.File(snap(c), "r") as f:
+            if f"PartType{kind}" in f:
+                parts.append(f[f"PartType{kind}"][name][()])
+    whole = np.concatenate(parts)
+    return whole[first:] if count is None else whole[first:first + count]
+for kind in (0, 1, 4, 5):
+    x = subset(kind, "Coordinates")
+    assert x.shape == (total[kind], 3) and np.all((x >= 0) & (x <= header["BoxSize"])), kind
+    assert len(np.unique(subset(kind, "ParticleIDs"))) == total[kind]
+with h5py.File(tab(0), "r") as f:
+    count = dict(f["Header"].attrs.items())
+group = {}
+for name in ("GroupPos", "GroupLenType", "Group_R_Crit200", "GroupFirstSub"):
+    parts = []
+    for c in range(count["NumFiles"]):
+        with h5py.File(tab(c), "r") as f:
+            if f["Header"].attrs["Ngroups_ThisFile"] > 0:
+                parts.append(f["Group"][name][()])
+    group[name] = np.concatenate(parts)
+    assert len(group[name]) == count["Ngroups_Total"]
+with h5py.File(f"{base}/postprocessing/offsets/offsets_099.hdf5", "r") as f:
+    place = np.transpose(f["FileOffsets/SnapByType"][()])
+    begins = f["FileOffsets/Group"][()]
+    first = f["Group/SnapByType"][()]
+assert place.shape == (6, header["NumFilesPerSnapshot"]) and np.all(np.diff(place[1]) >= 0)
+for halo in range(min(20, len(first))):
+    file = np.max(np.where(halo - begins >= 0))
+    with h5py.File(tab(file), "r") as f:
+        length = f["Group/GroupLenType"][halo - begins[file], :]
+    assert np.array_equal(length, group["GroupLenType"][halo])
+    x = subset(1, "Coordinates", first[halo, 1], length[1])
+    side = header["BoxSize"]
+    d = np.abs(x - group["GroupPos"][halo]); d = np.minimum(d, side - d)
+    inside = np.mean(np.sqrt((d ** 2).sum(1)) < 3 * group["Group_R_Crit200"][halo])
+    # Groups have bridges; other particles would lie anywhere.
+    assert inside > 0.5, (halo, inside)
+print("read", total, count["Ngroups_Total"])
+"#;
+
+#[test]
+fn python_scripts_of_the_data_release_read_what_is_written() {
+    let python = std::env::var("HALOCAST_PYTHON").unwrap_or_else(|_| "python3".into());
+    let has = std::process::Command::new(&python).args(["-c", "import h5py, numpy"]).output();
+    if !has.is_ok_and(|o| o.status.success()) {
+        println!("{python} has no h5py (HALOCAST_PYTHON names another): not tested");
+        return;
+    }
+    let config = UniverseConfig { particles: 32, box_side: 14.0, steps: 20, seed: 2, ..Default::default() };
+    let made = populate(Universe::simulate(&config, &|_, _| {}).unwrap(), Feedback::default());
+    let dir = tempfile::tempdir().unwrap();
+    let options = WriteOptions { chunks: 3, ..Default::default() };
+    let (snapshot, catalogue) = (made.snapshot().unwrap(), made.catalogue().unwrap());
+    let output = dir.path().join("output");
+    let chunks = write_snapshot(&output, &snapshot, &options).unwrap();
+    let tables = write_catalogue(&output, &catalogue, &options).unwrap();
+    let offsets = dir.path().join("postprocessing/offsets/offsets_099.hdf5");
+    write_offsets(&offsets, &catalogue, &chunks, &tables).unwrap();
+    // Our own reader finds the file and takes its places from it.
+    let read = Simulation::new(&output).offsets(99).unwrap();
+    assert_eq!(read, Offsets::of(&catalogue).unwrap());
+    let script = dir.path().join("read.py");
+    std::fs::write(&script, READER).unwrap();
+    let ran = std::process::Command::new(&python).arg(&script).arg(dir.path()).output().unwrap();
+    println!("{}", String::from_utf8_lossy(&ran.stdout));
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
 }
 
 /// The files of the data release, where they are.

@@ -16,7 +16,7 @@ use halocast::models::embedding::{EmbeddingConfig, MlpConfig};
 use halocast::models::flow::{FlowConfig, FlowKind};
 use halocast::models::inference::{Posterior, PosteriorConfig};
 use halocast::train::{AdamConfig, LearningRate, OptimizerConfig, Rule, TrainConfig, Trainer};
-use halocast_tests::reference_folder;
+use halocast_tests::{reference_folder, ridge, rmse};
 use ndarray::{Array2, ArrayD};
 
 const SIMULATIONS: usize = 1000;
@@ -54,58 +54,6 @@ fn moments(rows: &[&Vec<f64>]) -> (Vec<f64>, Vec<f64>) {
         .map(|j| (rows.iter().map(|r| (r[j] - mean[j]).powi(2)).sum::<f64>() / n).sqrt().max(1e-9))
         .collect();
     (mean, std)
-}
-
-/// Solves a symmetric positive system by Cholesky's factors.
-fn solve(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Vec<f64> {
-    let n = b.len();
-    for i in 0..n {
-        for j in 0..=i {
-            let sum: f64 = (0..j).map(|k| a[i][k] * a[j][k]).sum();
-            a[i][j] = if i == j { (a[i][i] - sum).sqrt() } else { (a[i][j] - sum) / a[j][j] };
-        }
-    }
-    for i in 0..n {
-        let sum: f64 = (0..i).map(|k| a[i][k] * b[k]).sum();
-        b[i] = (b[i] - sum) / a[i][i];
-    }
-    for i in (0..n).rev() {
-        let sum: f64 = (i + 1..n).map(|k| a[k][i] * b[k]).sum();
-        b[i] = (b[i] - sum) / a[i][i];
-    }
-    b
-}
-
-/// Ridge regression in its dual form, from the products `gram` of all pairs of rows: predictions at the rows `test`.
-fn ridge(gram: &[Vec<f64>], y: &[f64], train: &[usize], test: &[usize], strength: f64) -> Vec<f64> {
-    let mean = train.iter().map(|&i| y[i]).sum::<f64>() / train.len() as f64;
-    let mut own: Vec<Vec<f64>> = train.iter().map(|&i| train.iter().map(|&j| gram[i][j]).collect()).collect();
-    (0..own.len()).for_each(|i| own[i][i] += strength);
-    let weights = solve(own, train.iter().map(|&i| y[i] - mean).collect());
-    let at = |&t: &usize| mean + train.iter().zip(&weights).map(|(&i, w)| gram[t][i] * w).sum::<f64>();
-    test.iter().map(at).collect()
-}
-
-fn rmse(a: &[f64], b: &[f64]) -> f64 {
-    (a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>() / a.len() as f64).sqrt()
-}
-
-/// Five-fold cross-validation of the strength on the first rows, then a fit of all of them: the predictions at the rest.
-fn best_ridge(rows: &[Vec<f64>], y: &[f64], train: usize) -> Vec<f64> {
-    let dot = |a: &Vec<f64>, b: &Vec<f64>| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-    let gram: Vec<Vec<f64>> = rows.iter().map(|a| rows.iter().map(|b| dot(a, b)).collect()).collect();
-    let strengths = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0];
-    let errors = strengths.map(|strength| {
-        let fold = |k: usize| -> f64 {
-            let part = |own: bool| (0..train).filter(|i| (i % 5 == k) == own).collect::<Vec<usize>>();
-            let truth: Vec<f64> = part(true).iter().map(|&i| y[i]).collect();
-            rmse(&ridge(&gram, y, &part(false), &part(true), strength), &truth).powi(2)
-        };
-        (0..5).map(fold).sum::<f64>()
-    });
-    let best = (0..strengths.len()).min_by(|&a, &b| errors[a].total_cmp(&errors[b])).unwrap();
-    let (train, test): (Vec<usize>, Vec<usize>) = ((0..train).collect(), (train..y.len()).collect());
-    ridge(&gram, y, &train, &test, strengths[best])
 }
 
 /// Pairs of data and parameters; training data get a little noise, so that the network does not know them by heart.
@@ -150,7 +98,10 @@ fn split(inputs: &[Vec<f64>], omega: &[f64], seed: u64, iterations: u64) -> Resu
     let (y, truth): (Vec<f64>, Vec<f64>) =
         (train.iter().map(|&i| omega[i]).collect(), test.iter().map(|&i| omega[i]).collect());
     let (rows, targets) = ([&x[..], &tests].concat(), [&y[..], &truth].concat());
-    let by_ridge = rmse(&best_ridge(&rows, &targets, TRAIN), &truth);
+    let (training, testing): (Vec<usize>, Vec<usize>) =
+        ((0..TRAIN).collect(), (TRAIN..SIMULATIONS).collect());
+    let strengths = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0];
+    let by_ridge = rmse(&ridge(&rows, &targets, &training, &testing, &strengths), &truth);
 
     // The prior is uniform on [0.1, 0.5].
     let scaled = |v: f64| (v - 0.3) / 0.115;

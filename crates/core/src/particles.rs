@@ -142,6 +142,9 @@ pub struct Header {
     pub mass_table: [f64; 6],
     /// The number of particles of each type that the whole snapshot promises.
     pub promised: [u64; 6],
+    /// Whether it is a mock: painted by recipes, not the outcome of a simulation. The mark goes with what is written and read.
+    #[serde(default)]
+    pub mock: bool,
 }
 
 /// Particles of several species at one time.

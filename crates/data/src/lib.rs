@@ -5,7 +5,7 @@
 //! | what | read | written |
 //! |---|---|---|
 //! | IllustrisTNG, CAMELS and GADGET-4 snapshots (HDF5, any number of files), whole or in parts | [`read_snapshot`], [`SnapshotReader`] | [`write_snapshot`] |
-//! | group catalogues, offsets, merger trees | [`read_groups`], [`Offsets`], [`MergerTree`], [`Simulation`] | [`write_catalogue`] |
+//! | group catalogues, offsets, merger trees | [`read_groups`], [`Offsets`], [`MergerTree`], [`Simulation`] | [`write_catalogue`], [`write_offsets`] |
 //! | CAMELS: runs, parameters, seeds | [`CamelsRun`], [`read_params`], [`read_cosmo_astro_seed`] | [`write_params`] |
 //! | CAMELS Multifield Dataset: maps and grids | [`CmdMaps`], [`CmdGrids`] | [`write_cmd_maps`] |
 //! | Gadget-1 and Gadget-2 snapshots, friends-of-friends groups (binary) | [`read_gadget`], [`read_fof`] | |
@@ -135,7 +135,7 @@ pub use tng::{
     Branch, FieldDescription, GroupsDescription, Members, Merger, MergerTree, Offsets, Precision,
     ReadOptions, Simulation, SnapshotDescription, SnapshotReader, SpeciesDescription, TableDescription,
     WriteOptions, describe_groups, describe_snapshot, read_groups, read_snapshot, write_catalogue,
-    write_snapshot,
+    write_offsets, write_snapshot,
 };
 pub use transform::{Step, Transform};
 pub use units::ToUnit;

@@ -14,7 +14,7 @@ pub trait ToUnit {
     /// use halocast_data::ToUnit;
     /// use ndarray::arr1;
     /// # let header = Header { box_size: 1.0, time: 0.5, redshift: 1.0, cosmology: Cosmology { h: 0.7, ..Cosmology::camels() },
-    /// #     mass_table: [0.0; 6], promised: [0; 6] };
+    /// #     mass_table: [0.0; 6], promised: [0; 6], mock: false };
     /// // 35 Mpc/h comoving at z = 1, h = 0.7 are 25 Mpc.
     /// let field = Field { values: FieldValues::F64(arr1(&[35e3]).into_dyn()), unit: Unit::kpc_h() };
     /// let physical = field.to(&Unit::new("Mpc", 3.085_677_581e24, 0.0, 0.0), &header)?;
@@ -189,6 +189,7 @@ mod tests {
             cosmology: Cosmology { h, ..Cosmology::camels() },
             mass_table: [0.0; 6],
             promised: [0; 6],
+            mock: false,
         }
     }
 

@@ -33,6 +33,7 @@ fn catalogue() -> GroupCatalogue {
         cosmology: Cosmology::illustris_tng(),
         mass_table: [0.0; 6],
         promised: [0; 6],
+        mock: false,
     };
     GroupCatalogue { header, groups, subhalos, warnings: Vec::new() }
 }

@@ -72,6 +72,7 @@ fn snapshot() -> Snapshot {
         cosmology: Cosmology::camels(),
         mass_table: [0.0; 6],
         promised: [40, 0, 0, 0, 0, 0],
+        mock: false,
     };
     Snapshot { header, sets: BTreeMap::from([(Species::Gas, set)]), warnings: Vec::new() }
 }

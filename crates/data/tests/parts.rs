@@ -34,6 +34,7 @@ fn snapshot() -> Snapshot {
         cosmology: Cosmology { n_s: 0.9667, sigma_8: 0.8159, ..Cosmology::camels() },
         mass_table: [0.0; 6],
         promised: [GAS as u64, 0, 0, 0, 30, 0],
+        mock: false,
     };
     let sets = BTreeMap::from([(Species::Gas, gas), (Species::Stars, stars)]);
     Snapshot { header, sets, warnings: Vec::new() }

@@ -28,6 +28,7 @@ fn snapshot() -> Snapshot {
         cosmology: Cosmology { n_s: 0.9667, sigma_8: 0.8159, ..Cosmology::camels() },
         mass_table: [0.0, 0.25, 0.0, 0.0, 0.0, 0.0],
         promised: [101, 64, 0, 0, 0, 2],
+        mock: false,
     };
     Snapshot { header, sets, warnings: Vec::new() }
 }

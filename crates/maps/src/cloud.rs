@@ -199,6 +199,7 @@ mod tests {
             cosmology: Cosmology::camels(),
             mass_table: [0.0, 2.0, 0.0, 0.0, 0.0, 0.0],
             promised: [0, count as u64, 0, 0, 0, 0],
+            mock: false,
         };
         Snapshot { header, sets: BTreeMap::from([(Species::DarkMatter, set)]), warnings: vec![] }
     }

@@ -346,6 +346,7 @@ mod tests {
             cosmology: Cosmology::camels(),
             mass_table: [0.0; 6],
             promised: [0; 6],
+            mock: false,
         };
         let catalogue = GroupCatalogue { header, groups, subhalos, warnings: vec![] };
         let chosen = |selection: Selection| select_subhalos(&catalogue, &selection).unwrap();

@@ -132,7 +132,7 @@ pub fn particles(snapshot: &Snapshot, species: Species) -> Result<Particles> {
 ///     redshift: 0.0,
 ///     cosmology: Cosmology::camels(),
 ///     mass_table: [0.0, 3.0, 0.0, 0.0, 0.0, 0.0],
-///     promised: [0, 2, 0, 0, 0, 0],
+///     promised: [0, 2, 0, 0, 0, 0], mock: false,
 /// };
 /// let sets = BTreeMap::from([(Species::DarkMatter, set)]);
 /// let snapshot = Snapshot { header, sets, warnings: vec![] };
@@ -273,6 +273,7 @@ mod tests {
             cosmology: Cosmology::camels(),
             mass_table: [0.0; 6],
             promised: [count as u64, 0, 0, 0, 0, 0],
+            mock: false,
         };
         Snapshot { header, sets: BTreeMap::from([(Species::Gas, set)]), warnings: vec![] }
     }

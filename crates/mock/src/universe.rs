@@ -293,6 +293,7 @@ impl Universe {
             cosmology: config.cosmology,
             mass_table,
             promised,
+            mock: true,
         };
         Ok(Snapshot { header, sets, warnings: Vec::new() })
     }

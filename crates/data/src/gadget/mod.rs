@@ -136,6 +136,7 @@ fn assemble(
         cosmology,
         mass_table: first.mass.map(|m| m * to_mass),
         promised: first.total,
+        mock: false,
     };
     let mut sets = BTreeMap::new();
     for species in Species::ALL.into_iter().filter(|s| stored[s.number()] > 0) {

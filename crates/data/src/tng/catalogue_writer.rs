@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use halocast_core::{FieldValues, GroupCatalogue, Table};
 use ndarray::Ix1;
 
+use super::header::maker;
 use super::units::{UNIT_LENGTH, UNIT_MASS, UNIT_VELOCITY};
 use super::writer::{WriteOptions, take};
 use crate::hdf5::{Attribute, Hdf5Write, Narrow, create_hdf5};
@@ -124,7 +125,7 @@ fn write_header(
     let entries = [
         ("BoxSize", Attribute::number(header.box_size)),
         ("FlagDoubleprecision", Attribute::integer(0)),
-        ("Git_commit", Attribute::text(concat!("halocast ", env!("CARGO_PKG_VERSION")))),
+        ("Git_commit", maker(header)),
         ("Git_date", Attribute::text("unknown")),
         ("HubbleParam", Attribute::number(cosmology.h)),
         ("Ngroups_ThisFile", count("groups", groups.len())?),

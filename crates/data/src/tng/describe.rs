@@ -168,6 +168,9 @@ pub fn describe_groups(path: impl AsRef<Path>, options: &ReadOptions) -> Result<
 
 fn write_header(f: &mut fmt::Formatter<'_>, header: &Header) -> fmt::Result {
     let cosmology = &header.cosmology;
+    if header.mock {
+        writeln!(f, "  mock       painted by recipes, not the outcome of a simulation")?;
+    }
     writeln!(f, "  box        {} ckpc/h", header.box_size)?;
     writeln!(f, "  time       a = {}, z = {:.4}", header.time, header.redshift)?;
     writeln!(

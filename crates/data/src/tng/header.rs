@@ -135,7 +135,8 @@ impl RawHeader {
                 .map(|mass| mass * system.to_1e10_msun()),
         };
         let promised = total.unwrap_or_default();
-        let header = Header { box_size, time, redshift, cosmology, mass_table, promised };
+        let mock = matches!(attributes.get("Git_commit"), Some(Attribute::Text(made)) if made.iter().any(|m| m.ends_with(MOCK)));
+        let header = Header { box_size, time, redshift, cosmology, mass_table, promised, mock };
         let this_file = attributes.counts("NumPart_ThisFile")?;
         Ok(Self { header, files, this_file, total, defaults, system, values: attributes.values })
     }
@@ -222,4 +223,12 @@ fn six<T: Copy>(values: Option<Vec<T>>, fill: T) -> Option<[T; 6]> {
     let mut six = [fill; 6];
     six[..values.len()].copy_from_slice(&values);
     Some(six)
+}
+/// What ends the name of the code that made a mock.
+const MOCK: &str = " mock";
+
+/// The attribute `Git_commit` of what is written: this library and its version, and the mark of a mock.
+pub(super) fn maker(header: &Header) -> Attribute {
+    let mark = if header.mock { MOCK } else { "" };
+    Attribute::text(format!("halocast {}{mark}", env!("CARGO_PKG_VERSION")))
 }

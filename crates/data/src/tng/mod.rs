@@ -6,6 +6,7 @@ mod describe;
 mod groups;
 mod header;
 mod offsets;
+mod offsets_writer;
 mod read;
 mod rows;
 mod simulation;
@@ -21,6 +22,7 @@ pub use describe::{
 };
 pub use groups::read_groups;
 pub use offsets::{Members, Offsets};
+pub use offsets_writer::write_offsets;
 pub use read::{SnapshotReader, read_snapshot};
 pub use simulation::Simulation;
 pub use snapshot::{Precision, ReadOptions};

@@ -121,6 +121,16 @@ impl Offsets {
         Self::pick(&self.subhalos, "subhalo", i)
     }
 
+    /// All groups, in order.
+    pub fn groups(&self) -> &[Members] {
+        &self.groups
+    }
+
+    /// All subhalos, in order.
+    pub fn subhalos(&self) -> &[Members] {
+        &self.subhalos
+    }
+
     /// The number of groups and of subhalos.
     pub fn len(&self) -> [usize; 2] {
         [self.groups.len(), self.subhalos.len()]
@@ -235,6 +245,7 @@ mod tests {
             cosmology: Cosmology::camels(),
             mass_table: [0.0; 6],
             promised: [0; 6],
+            mock: false,
         };
         GroupCatalogue { header, groups, subhalos, warnings: Vec::new() }
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use halocast_core::{FieldValues, Snapshot, Species};
 use ndarray::{ArrayD, Axis, Slice};
 
+use super::header::maker;
 use super::snapshot::group_name;
 use super::units::{self, UNIT_LENGTH, UNIT_MASS, UNIT_VELOCITY};
 use crate::hdf5::{Attribute, Hdf5Write, Storage, create_hdf5};
@@ -153,7 +154,7 @@ fn write_header(
         ("Flag_Metals", flag(has(Species::Gas, "GFM_Metals"))),
         ("Flag_Sfr", flag(has(Species::Gas, "StarFormationRate"))),
         ("Flag_StellarAge", flag(has(Species::Stars, "GFM_StellarFormationTime"))),
-        ("Git_commit", Attribute::text(concat!("halocast ", env!("CARGO_PKG_VERSION")))),
+        ("Git_commit", maker(header)),
         ("Git_date", Attribute::text("unknown")),
         ("HubbleParam", Attribute::number(cosmology.h)),
         ("MassTable", Attribute::F64(header.mass_table.to_vec())),

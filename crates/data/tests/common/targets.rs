@@ -163,6 +163,7 @@ fn snapshot_file(dir: &Path, storage: Storage) -> Vec<u8> {
         cosmology: Cosmology::camels(),
         mass_table: [0.0; 6],
         promised: [40, 0, 0, 0, 0, 0],
+        mock: false,
     };
     let snapshot = Snapshot { header, sets: BTreeMap::from([(Species::Gas, set)]), warnings: Vec::new() };
     let options = WriteOptions { storage, ..WriteOptions::default() };

@@ -58,7 +58,7 @@ impl Default for FieldOptions {
 /// gas.insert("Velocities", FieldValues::F32(array![[0.0, 8.0, 0.0], [4.0, 0.0, 0.0]].into_dyn()), Unit::km_s_sqrt_a())?;
 /// let header = Header {
 ///     box_size: 1000.0, time: 1.0, redshift: 0.0, cosmology: Cosmology::camels(),
-///     mass_table: [0.0; 6], promised: [2, 0, 0, 0, 0, 0],
+///     mass_table: [0.0; 6], promised: [2, 0, 0, 0, 0, 0], mock: false,
 /// };
 /// let snapshot = Snapshot { header, sets: [(Species::Gas, gas)].into(), warnings: vec![] };
 ///

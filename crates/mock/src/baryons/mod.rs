@@ -8,6 +8,7 @@ mod paint;
 mod recipes;
 mod snapshot;
 mod state;
+mod stir;
 mod thermal;
 
 pub use config::{BaryonConfig, Feedback, Scatter};

@@ -8,6 +8,7 @@ use super::halo::{Context, Member, Painted, Parcel, paint};
 use super::recipes::Recipes;
 use super::snapshot::Layout;
 use super::state::{BlackHoles, GasCells, Owner, Stars};
+use super::stir::stir;
 use super::thermal::{HYDROGEN_PER_CM3, neutral_fraction, pressure};
 use crate::error::{Result, require};
 use crate::gas::{ELECTRONS, overdensity};
@@ -148,7 +149,9 @@ fn settle(universe: &Universe, context: &Context<'_>, parcels: Vec<Option<Parcel
     let config = universe.config();
     let (x, v) = (universe.gas_positions(), universe.gas_velocities());
     let or = |i: usize, own: [f32; 3], of: fn(&Parcel) -> [f32; 3]| parcels[i].as_ref().map_or(own, of);
-    let positions: Vec<[f32; 3]> = (0..x.len()).map(|i| or(i, x[i], |p| p.position)).collect();
+    let mut positions: Vec<[f32; 3]> = (0..x.len()).map(|i| or(i, x[i], |p| p.position)).collect();
+    let free = |i: usize| parcels[i].is_none();
+    stir(&mut positions, free, config.box_side, context.recipes.stirring(), &rng.split_named("stirring"));
     let velocities: Vec<[f32; 3]> = (0..v.len()).map(|i| or(i, v[i], |p| p.velocity)).collect();
     let mut mesh = Mesh::new(config.particles, config.box_side, false);
     let delta = overdensity(

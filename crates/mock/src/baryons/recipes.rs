@@ -106,6 +106,15 @@ impl Recipes {
         (1.5 * self.radius(mass) / self.a + 0.65) * self.feedback.a_sn2
     }
 
+    /// The standard deviation, in comoving Mpc/h and each direction, of what moves gas between haloes besides gravity: the
+    /// winds of galaxies below the limit of the haloes here, 0.4 (A_SN1 A_SN2)^(1/2).
+    ///
+    /// In simulations feedback carries a good part of all gas over the order of 1 Mpc (Borrow, Angles-Alcazar & Dave 2020,
+    /// MNRAS 491, 6102); size and exponents are ours.
+    pub fn stirring(&self) -> f64 {
+        0.4 * (self.feedback.a_sn1 * self.feedback.a_sn2).sqrt()
+    }
+
     /// Mean mass of neutral hydrogen, M_0 (M / M_min)^alpha exp(-(M_min / M)^0.35); haloes scatter by 0.25 dex.
     ///
     /// Villaescusa-Navarro et al. 2018, ApJ 866, 135, equation 13 and table 1 (friends-of-friends haloes of IllustrisTNG at

@@ -90,6 +90,7 @@ impl<'a> Layout<'a> {
             cosmology: universe.config().cosmology,
             mass_table,
             promised: std::array::from_fn(|kind| self.order[kind].len() as u64),
+            mock: true,
         }
     }
 

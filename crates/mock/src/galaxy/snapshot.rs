@@ -105,6 +105,7 @@ pub(crate) fn header(config: &GalaxyConfig) -> Header {
         cosmology: config.cosmology,
         mass_table: [0.0; 6],
         promised: [0; 6],
+        mock: true,
     }
 }
 

@@ -113,6 +113,11 @@ impl Mesh {
         self.finish();
     }
 
+    /// Sets the field to independent normals.
+    pub(crate) fn noise(&mut self, rng: &mut halocast_core::Rng) {
+        rng.fill_normal(&mut self.field);
+    }
+
     /// Smooths the field by exp(-k^2 length^2).
     pub fn smooth(&mut self, length: f64) {
         let (n, half) = (self.cells, self.cells / 2 + 1);

@@ -56,6 +56,7 @@ fn uniform(a: f64) -> Snapshot {
         cosmology: Cosmology::illustris_tng(),
         mass_table: [0.0; 6],
         promised: [COUNT as u64, 0, 0, 0, 0, 0],
+        mock: false,
     };
     Snapshot { header, sets: BTreeMap::from([(Species::Gas, gas)]), warnings: vec![] }
 }
