@@ -245,7 +245,9 @@ for halo in range(min(20, len(first))):
     x = subset(1, "Coordinates", first[halo, 1], length[1])
     side = header["BoxSize"]
     d = np.abs(x - group["GroupPos"][halo]); d = np.minimum(d, side - d)
-    inside = np.mean(np.sqrt((d ** 2).sum(1)) < 3 * group["Group_R_Crit200"][halo])
+    # Some groups nowhere reach 200 critical densities: their radius is 0.
+    radius = group["Group_R_Crit200"][halo] or 200.0
+    inside = np.mean(np.sqrt((d ** 2).sum(1)) < 3 * radius)
     # Groups have bridges; other particles would lie anywhere.
     assert inside > 0.5, (halo, inside)
 print("read", total, count["Ngroups_Total"])
