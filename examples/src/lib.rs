@@ -10,6 +10,7 @@ pub mod picture;
 pub mod project;
 pub mod quickstart;
 pub mod report;
+pub mod science;
 pub mod summarize;
 pub mod train;
 pub mod truth;

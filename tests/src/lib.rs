@@ -60,3 +60,22 @@ pub fn compare(name: &str, got: &Tensor, expected: &Tensor, atol: f64, rtol: f64
     ensure!(worst <= 1.0, "{name}: largest error {largest:e} is {worst} times the tolerance");
     Ok(())
 }
+
+/// Every block of Rust in the documentation is compiled, and run but for those that need files of a user.
+#[cfg(doctest)]
+mod pages {
+    macro_rules! pages {
+        ($($name:ident: $file:literal,)*) => {
+            $(#[doc = include_str!(concat!("../../docs/", $file))] mod $name {})*
+        };
+    }
+
+    pages! {
+        data: "data.md",
+        distributed: "distributed.md",
+        from_pytorch: "from-pytorch.md",
+        guide: "guide.md",
+        mock: "mock.md",
+        mock_galaxies: "mock-galaxies.md",
+    }
+}

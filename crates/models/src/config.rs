@@ -50,6 +50,11 @@ macro_rules! registry {
         }
 
         impl ModelConfig {
+            /// The configuration of every model with its defaults, those of its paper.
+            pub fn defaults() -> Vec<Self> {
+                vec![$(Self::$name(<$config>::default()),)*]
+            }
+
             /// The model with fresh parameters drawn from `seed`.
             ///
             /// # Errors

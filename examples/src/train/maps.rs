@@ -141,7 +141,8 @@ fn dataset(
     Ok((data.context("no field")?, axes))
 }
 
-/// The rows of parameters, one a map, scaled to mean zero and variance one over the training set.
+/// The rows of parameters, one a map, scaled to mean zero and variance one over the training set; strengths of feedback by
+/// their logarithm.
 fn parameters(config: &MapsConfig, groups: &[usize], train: &[usize]) -> Result<(Array2<f32>, Vec<Axis>)> {
     let name = CmdName {
         prefix: String::new(),
@@ -163,7 +164,8 @@ fn parameters(config: &MapsConfig, groups: &[usize], train: &[usize]) -> Result<
     });
     let mut axes = Vec::new();
     for (c, name) in config.parameters.iter().enumerate() {
-        let transform = fit(train.iter().map(|&i| rows[[i, c]]), true, false)?;
+        // Strengths of feedback are factors.
+        let transform = fit(train.iter().map(|&i| rows[[i, c]]), true, name.starts_with("A_"))?;
         rows.column_mut(c).mapv_inplace(|v| transform.forward(v));
         axes.push(Axis { name: name.clone(), unit: String::new(), transform });
     }
