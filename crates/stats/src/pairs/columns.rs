@@ -48,30 +48,6 @@ pub(super) trait Tally: Send {
     fn near(&mut self, p: [f64; 3], x: &[f64], y: &[f64], z: &[f64]);
 }
 
-/// The columns whose pairs go into one tally. Wide registers where the processor has them; the same numbers everywhere, for
-/// none are contracted. Not a closure: all of it must be compiled for these registers.
-struct Share<'a, T> {
-    own: &'a Columns,
-    other: &'a Columns,
-    reach: Reach,
-    once: bool,
-    part: std::ops::Range<usize>,
-    tally: &'a mut T,
-}
-
-impl<T: Tally> pulp::WithSimd for Share<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
-        for c in self.part {
-            if !self.own.column(c).is_empty() {
-                self.own.visit_column(c, self.other, self.reach, self.once, self.tally);
-            }
-        }
-    }
-}
-
 /// Columns are this much narrower than the reach: less volume is searched in vain, at more and shorter runs.
 const REFINEMENT: f64 = 3.0;
 /// Columns whose pairs go into one tally: fixed, so that sums do not depend on the number of threads.
@@ -178,9 +154,14 @@ impl Columns {
         let columns = self.cells[0] * self.cells[1];
         let task = |share: usize| {
             let mut tally = tally();
-            let last = ((share + 1) * COLUMNS_A_TALLY).min(columns);
-            let part = share * COLUMNS_A_TALLY..last;
-            pulp::Arch::new().dispatch(Share { own: self, other, reach, once, part, tally: &mut tally });
+            // Wide registers where the processor has them; the same numbers everywhere, for none are contracted.
+            pulp::Arch::new().dispatch(|| {
+                for c in share * COLUMNS_A_TALLY..((share + 1) * COLUMNS_A_TALLY).min(columns) {
+                    if !self.column(c).is_empty() {
+                        self.visit_column(c, other, reach, once, &mut tally);
+                    }
+                }
+            });
             tally
         };
         (0..columns.div_ceil(COLUMNS_A_TALLY)).into_par_iter().map(task).collect()

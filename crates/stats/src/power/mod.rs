@@ -459,7 +459,8 @@ mod tests {
         let map = noise((10, 13), [4.0, 4.0], 8);
         let auto = power_spectrum(&map, PowerConvention::pylians()).unwrap();
         let cross = cross_spectrum(&map, &map, PowerConvention::pylians()).unwrap();
-        assert_eq!(auto.power, cross.cross);
+        // One sums columns, the other rows.
+        assert!(auto.power.iter().zip(&cross.cross).all(|(a, b)| (a / b - 1.0).abs() < 1e-12));
         assert!(cross.coherence().iter().all(|r| (r - 1.0).abs() < 1e-12));
         let minus = cross_spectrum(&map, &map.map_values(|v| -2.0 * v), PowerConvention::pylians()).unwrap();
         assert!(minus.coherence().iter().all(|r| (r + 1.0).abs() < 1e-12));

@@ -208,7 +208,8 @@ mod tests {
         let mut rng = Rng::new(seed);
         (0..count)
             .map(|_| {
-                let r = ((1.0 - rng.uniform()).powf(-2.0 / 3.0) - 1.0).sqrt();
+                let r = (1.0 - rng.uniform()).powf(-2.0 / 3.0) - 1.0;
+                let r = 1.0 / r.max(1e-6).sqrt();
                 let q = loop {
                     let (q, height) = (rng.uniform(), 0.1 * rng.uniform());
                     if height < q * q * (1.0 - q * q).powf(3.5) {

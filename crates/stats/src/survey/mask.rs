@@ -83,12 +83,15 @@ impl SkyPolygon {
             return refuse(OPERATION, "the declinations".into(), "rising from -90 to 90 degrees", got);
         }
         let pole = [0.0, 0.0, 1.0];
-        let caps = vec![
+        let mut caps = vec![
             Cap::new(sky_direction(right_ascension[0] + 90.0, 0.0), 1.0)?,
             Cap::new(sky_direction(right_ascension[1] - 90.0, 0.0), 1.0)?,
             Cap::new(pole, 1.0 - low.to_radians().sin())?,
-            Cap::new(pole, -(1.0 - high.to_radians().sin()))?,
         ];
+        // A cap about the pole of no extent has no outside that could be told by its sign.
+        if high < 90.0 {
+            caps.push(Cap::new(pole, high.to_radians().sin() - 1.0)?);
+        }
         Ok(Self { caps, completeness })
     }
 
@@ -206,6 +209,8 @@ mod tests {
         let expected = 60f64.to_radians() * (60f64.to_radians().sin() + 0.5);
         assert!((area(&strip) - expected).abs() < error);
         assert_eq!(strip.completeness(sky_direction(20.0, 59.0)), 1.0);
+        let polar = mask(vec![SkyPolygon::rectangle([0.0, 90.0], [60.0, 90.0], 1.0).unwrap()]);
+        assert_eq!(polar.completeness(sky_direction(45.0, 89.0)), 1.0);
         assert_eq!(strip.completeness(sky_direction(200.0, 0.0)), 0.0);
     }
 
