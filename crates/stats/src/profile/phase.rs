@@ -16,9 +16,9 @@ pub struct PhaseMoments {
     pub position: [f64; 3],
     /// The mean velocity.
     pub velocity: [f64; 3],
-    /// The covariance of the velocities, sigma_ij^2 = <(v_i - <v_i>)(v_j - <v_j>)>.
+    /// The covariance of the velocities, $\sigma^2_{ij}$.
     pub dispersion: [[f64; 3]; 3],
-    /// <d v_j - <d><v_j>> by position and velocity, [i, j]: expansion on the diagonal, rotation in its odd part.
+    /// The covariance of position and velocity, `[i, j]`: expansion on the diagonal, rotation in its odd part.
     pub flow: [[f64; 3]; 3],
     /// Angular momentum a mass about the mean position and velocity.
     pub angular_momentum: [f64; 3],
@@ -27,7 +27,7 @@ pub struct PhaseMoments {
     /// The anisotropy beta = 1 - sigma_t^2 / (2 sigma_r^2), sigma_t^2 that of both tangential components: 0 isotropic,
     /// 1 radial; NaN without radial motion.
     pub anisotropy: f64,
-    /// The kinetic energy about the mean velocity, sum m |v - <v>|^2 / 2.
+    /// The kinetic energy about the mean velocity, $\sum m\, |v - \bar v|^2 / 2$.
     pub kinetic_energy: f64,
 }
 

@@ -7,8 +7,8 @@
 //!
 //! * [`PowerPlan`]: P(k) of maps and cubes; differentiable.
 //! * [`RingPlan`]: mean radial profiles; differentiable.
-//! * [`pdf`] counts pixels; [`soft_pdf`] is its differentiable kin, each pixel spread by a logistic kernel.
-//! * [`minkowski`] is exact; [`soft_minkowski`] lets pixels near the threshold belong in part, and is differentiable.
+//! * [`pdf()`] counts pixels; [`soft_pdf`] is its differentiable kin, each pixel spread by a logistic kernel.
+//! * [`minkowski()`] is exact; [`soft_minkowski`] lets pixels near the threshold belong in part, and is differentiable.
 //! * [`chamfer_loss`] of `halocast-kernels`, for clouds: [`ChamferNorm::L2`] is
 //!   [`CloudDistance::chamfer_squared`](crate::CloudDistance), [`ChamferNorm::L1`] half of its `chamfer`.
 //!
