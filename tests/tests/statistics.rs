@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use halocast::core::{Cube, Map, PeriodicBox, Rng, Unit};
-use halocast::data::{read_npy_f32, read_npy_f64, write_npy};
+use halocast::data::{NpzFile, read_fits, read_npy_f32, read_npy_f64, write_npy};
 use halocast::maps::{Centring, Masses, Scheme, assign_3d};
 use halocast::stats::{
     Bins, Membership, PowerConvention, Rings, Window, cloud_profile, correlation_function, earth_movers,
     frechet_distance, interlaced_power_3d, maximum_mean_discrepancy, mean_separations, pair_counts,
-    power_spectrum_3d, projected_correlation,
+    pixel_pdf, power_in_bins, power_spectrum_3d, projected_correlation,
 };
 use halocast_tests::{reference_folder, requires_one_clear_line, run};
 use ndarray::{Array2, Array3, ArrayD, Ix2};
@@ -190,6 +190,47 @@ fn interlaced_grids_alias_less_and_a_poisson_cloud_is_white() -> Result<()> {
     Ok(())
 }
 
+/// The moment map of TurbuStat's test cube, and what TurbuStat finds: its annuli are linear in frequency, its pixels
+/// standardised.
+#[test]
+fn a_turbulent_map_has_turbustats_spectrum_and_distribution() -> Result<()> {
+    let Some(folder) = reference_folder("HALOCAST_DATA", "data").map(|f| f.join("turbulence")) else {
+        return Ok(());
+    };
+    let file = NpzFile::open(folder.join("checkVals.npz"))?;
+    let checks = |name: &str| -> Result<Vec<f64>> { Ok(file.read_f64(name)?.iter().copied().collect()) };
+    let image = read_fits(folder.join("dataset1_moment0.fits"))?.values.into_dimensionality::<Ix2>()?;
+    let n = 32;
+    ensure!(image.dim() == (n, n), "{:?} pixels", image.dim());
+    let map = Map::square("moment 0", image.mapv(|v| v as f32), n as f64);
+
+    let frequency = Bins::linear(1.0 / 32.0, 0.5, 24)?;
+    let bins = Bins::new(frequency.edges().iter().map(|f| std::f64::consts::TAU * f).collect())?;
+    let found = power_in_bins(&map, &bins)?;
+    let power: Vec<f64> = found.power.iter().map(|p| p * (n * n) as f64).collect();
+    let expected = checks("pspec_val")?;
+    // The last annulus holds two modes that are their own conjugates: there they count as much as a pair, here half.
+    let ln = |power: &[f64]| power[..23].iter().map(|p| p.ln()).collect::<Vec<f64>>();
+    compare("turbulence, ln pspec_val", &ln(&power), &ln(&expected), 1e-6)?;
+    // The fit begins at twice the lowest frequency.
+    let slope = |power: &[f64]| {
+        let all = frequency.centres().into_iter().zip(power);
+        let points: Vec<(f64, f64)> =
+            all.filter(|(f, _)| *f >= 1.0 / 16.0).map(|(f, p)| (f.log10(), p.log10())).collect();
+        let mean = |f: &dyn Fn(&(f64, f64)) -> f64| points.iter().map(f).sum::<f64>() / points.len() as f64;
+        let (x, y) = (mean(&|p| p.0), mean(&|p| p.1));
+        mean(&|p| (p.0 - x) * (p.1 - y)) / mean(&|p| (p.0 - x).powi(2))
+    };
+    compare("turbulence, pspec_slope", &[slope(&power)], &checks("pspec_slope")?, 2e-3)?;
+
+    let n = map.values.len() as f64;
+    let mean = map.values.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
+    let std = (map.values.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n).sqrt();
+    let standard = map.map_values(|v| ((f64::from(v) - mean) / std) as f32);
+    let found = pixel_pdf(&[standard], &Bins::new(checks("pdf_bins")?)?)?.density();
+    compare("turbulence, pdf_val", &found.row(0).to_vec(), &checks("pdf_val")?, 1e-9)
+}
+
 fn noise(path: &Path, scale: f32, seed: u64) -> Result<PathBuf> {
     let values = Array3::from_shape_vec((24, 16, 16), Rng::new(seed).normals(24 * 256))?;
     write_npy(path, &values.mapv(|v| scale * v))?;
@@ -227,7 +268,9 @@ fn summarize_writes_every_array_with_its_unit() -> Result<()> {
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let found = json(&out)?;
     let statistics = &found["inputs"][0]["statistics"];
-    for name in ["pk", "xpk", "pdf", "moments", "minkowski", "profile"] {
+    for name in
+        ["pk", "xpk", "pdf", "moments", "minkowski", "profile", "bispectrum", "peaks", "betti", "scattering"]
+    {
         ensure!(statistics[name].is_object(), "no {name}: {found}");
     }
     ensure!(

@@ -66,7 +66,9 @@ impl<T: FftNum> RealFft<T> {
 
     /// A zero spectrum of the right length.
     pub fn spectrum(&self) -> Vec<Complex<T>> {
-        vec![Complex::new(T::zero(), T::zero()); self.spectrum_shape().iter().product()]
+        let (zero, length) = (Complex::new(T::zero(), T::zero()), self.spectrum_shape().iter().product());
+        // Touching much memory for the first time takes long enough to share it.
+        if length < LARGE { vec![zero; length] } else { rayon::iter::repeat_n(zero, length).collect() }
     }
 
     /// The forward transform.
@@ -74,19 +76,28 @@ impl<T: FftNum> RealFft<T> {
     /// # Panics
     /// When a slice has not the length its shape asks for.
     pub fn forward(&self, real: &[T], spectrum: &mut [Complex<T>]) {
-        let [_, _, nz] = self.shape;
-        let half = nz / 2 + 1;
+        let nz = self.shape[2];
         assert_eq!(real.len(), self.shape.iter().product::<usize>(), "real array of a Fourier transform");
+        self.forward_rows(|row, line| line.copy_from_slice(&real[row * nz..][..nz]), spectrum);
+    }
+
+    /// The forward transform of a field whose rows along the last axis are written by `fill(row, values)`, rows counted in
+    /// the order of memory: for a field of another type, without a copy of it.
+    ///
+    /// # Panics
+    /// When `spectrum` has not the length its shape asks for.
+    pub fn forward_rows(&self, fill: impl Fn(usize, &mut [T]) + Sync, spectrum: &mut [Complex<T>]) {
+        let half = self.shape[2] / 2 + 1;
         assert_eq!(
             spectrum.len(),
             self.spectrum_shape().iter().product::<usize>(),
             "spectrum of a Fourier transform"
         );
-        spectrum.par_chunks_mut(half * ROWS).zip(real.par_chunks(nz * ROWS)).for_each_init(
+        spectrum.par_chunks_mut(half * ROWS).enumerate().for_each_init(
             || (self.rows.make_input_vec(), self.rows.make_scratch_vec()),
-            |(line, scratch), (out, input)| {
-                for (out, input) in out.chunks_exact_mut(half).zip(input.chunks_exact(nz)) {
-                    line.copy_from_slice(input);
+            |(line, scratch), (part, out)| {
+                for (row, out) in out.chunks_exact_mut(half).enumerate() {
+                    fill(part * ROWS + row, line);
                     // The lengths are the plan's own: this cannot fail.
                     let _ = self.rows.process_with_scratch(line, out, scratch);
                 }
@@ -94,6 +105,45 @@ impl<T: FftNum> RealFft<T> {
         );
         self.transform_middle(spectrum, 0);
         self.transform_outer(spectrum, 0);
+    }
+
+    /// Working space for [`RealFft::forward_plane`].
+    pub fn plane_scratch(&self) -> PlaneScratch<T> {
+        let (block, columns) = columns_scratch(self.shape[1], self.middle[0].get_inplace_scratch_len());
+        PlaneScratch { line: self.rows.make_input_vec(), rows: self.rows.make_scratch_vec(), block, columns }
+    }
+
+    /// The transform of one plane over the last two axes on the calling thread: `fill(y, row)` writes the values of each
+    /// row, and `columns(first, block)` is given the spectrum some columns at a time, column `first + c` in
+    /// `block[c * ny..][..ny]`. `spectrum` has a plane's length and holds no result. For many small fields, one a thread.
+    ///
+    /// # Panics
+    /// When `spectrum` has not the length of a plane.
+    pub fn forward_plane(
+        &self,
+        scratch: &mut PlaneScratch<T>,
+        spectrum: &mut [Complex<T>],
+        mut fill: impl FnMut(usize, &mut [T]),
+        mut columns: impl FnMut(usize, &[Complex<T>]),
+    ) {
+        let [_, ny, half] = self.spectrum_shape();
+        assert_eq!(spectrum.len(), ny * half, "spectrum of a plane");
+        let PlaneScratch { line, rows, block, columns: working } = scratch;
+        for (y, out) in spectrum.chunks_exact_mut(half).enumerate() {
+            fill(y, line);
+            // The lengths are the plan's own: this cannot fail.
+            let _ = self.rows.process_with_scratch(line, out, rows);
+        }
+        for first in (0..half).step_by(COLUMNS) {
+            let width = COLUMNS.min(half - first);
+            for (y, row) in spectrum.chunks_exact(half).enumerate() {
+                for (c, &value) in row[first..first + width].iter().enumerate() {
+                    block[c * ny + y] = value;
+                }
+            }
+            self.middle[0].process_with_scratch(&mut block[..width * ny], working);
+            columns(first, &block[..width * ny]);
+        }
     }
 
     /// The inverse transform, normalised; `spectrum` is used as working space.
@@ -191,10 +241,20 @@ impl<T: FftNum> RealFft<T> {
     }
 }
 
+/// What [`RealFft::forward_plane`] works in.
+pub struct PlaneScratch<T> {
+    line: Vec<T>,
+    rows: Vec<Complex<T>>,
+    block: Vec<Complex<T>>,
+    columns: Vec<Complex<T>>,
+}
+
 /// Columns moved together: 16 complex f32 are two cache lines.
 const COLUMNS: usize = 16;
 /// Lines handed to a thread at once.
 const ROWS: usize = 32;
+/// Numbers of a spectrum that one thread makes alone.
+const LARGE: usize = 1 << 20;
 
 fn columns_scratch<T: FftNum>(n: usize, scratch: usize) -> (Vec<Complex<T>>, Vec<Complex<T>>) {
     let zero = Complex::new(T::zero(), T::zero());
@@ -235,6 +295,19 @@ mod tests {
                 let expected = slow(&real, shape, [i, j, l]);
                 let got = spectrum[(i * n1 + j) * half + l];
                 assert!((got - expected).norm() < 1e-10, "{shape:?} {i} {j} {l}: {got} {expected}");
+            }
+            if n0 == 1 {
+                let (mut scratch, mut working) = (fft.plane_scratch(), fft.spectrum());
+                let fill = |y: usize, row: &mut [f64]| row.copy_from_slice(&real[y * shape[2]..][..shape[2]]);
+                let mut seen = 0;
+                fft.forward_plane(&mut scratch, &mut working, fill, |first, block| {
+                    for (i, value) in block.iter().enumerate() {
+                        let at = i % n1 * half + first + i / n1;
+                        assert!((value - spectrum[at]).norm() < 1e-12);
+                        seen += 1;
+                    }
+                });
+                assert_eq!(seen, spectrum.len());
             }
             let mut back = vec![0.0; real.len()];
             fft.inverse(&mut spectrum, &mut back);

@@ -62,6 +62,9 @@ impl Map {
     /// # Errors
     /// [`Error::Value`] naming the first pixel that is not.
     pub fn require_finite(&self) -> Result<()> {
+        if self.values.as_slice_memory_order().is_some_and(all_finite) {
+            return Ok(());
+        }
         match self.values.indexed_iter().find(|(_, v)| !v.is_finite()) {
             None => Ok(()),
             Some(((y, x), v)) => Err(Error::Value {
@@ -72,6 +75,15 @@ impl Map {
             }),
         }
     }
+}
+
+/// Whether every number is finite: without a branch in the loop, so that many are looked at together.
+pub fn all_finite(values: &[f32]) -> bool {
+    const EXPONENT: u32 = 0x7f80_0000;
+    let good = |part: &[f32]| {
+        part.iter().fold(0u32, |bad, v| bad | u32::from(v.to_bits() & EXPONENT == EXPONENT)) == 0
+    };
+    values.chunks(4096).all(good)
 }
 
 /// A three-dimensional field, `[x, y, z]`.

@@ -53,7 +53,7 @@ pub use cosmology::{Cosmology, GRAVITATIONAL_CONSTANT, RHO_CRITICAL, SPEED_OF_LI
 pub use dataset::{Batch, Dataset};
 pub use error::{Error, Result};
 pub use file::write_whole;
-pub use grid::{Cloud, Cube, Map, image_from_xy};
+pub use grid::{Cloud, Cube, Map, all_finite, image_from_xy};
 pub use metric::{Comparison, Curve, Metric};
 pub use particles::{Header, ParticleSet, Snapshot, Species};
 pub use periodic::PeriodicBox;

@@ -1,5 +1,7 @@
 //! Covariances of the mean of an ensemble, and the chi-squared distance of two ensembles.
 
+use std::collections::BTreeMap;
+
 use halocast_core::Rng;
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
@@ -11,8 +13,8 @@ use crate::{Error, Result};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resampling {
-    /// Leaving out one member (or one group of members that belong together) at a time. For single members it is the sample
-    /// covariance over n, exactly.
+    /// Leaving out one member at a time: the sample covariance over n, exactly. Where members belong together, as maps of one
+    /// simulation do, take [`group_means`] first: then whole groups are left out.
     #[default]
     Jackknife,
     /// Drawing members with replacement, this many times.
@@ -70,6 +72,36 @@ pub fn mean_covariance(values: ArrayView2<'_, f64>, resampling: Resampling) -> R
         }
     }
     Ok(covariance)
+}
+
+/// The mean over the members of each group, `[group, bin]`, in rising order of the groups' numbers: members of one simulation or
+/// region of the sky are not independent, and resampled one by one make errors too small.
+///
+/// ```
+/// use halocast_stats::group_means;
+/// let values = ndarray::array![[1.0], [3.0], [10.0]];
+/// assert_eq!(group_means(values.view(), &[7, 7, 2])?, ndarray::array![[10.0], [2.0]]);
+/// # Ok::<(), halocast_stats::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Mismatch`] when there are not as many groups as members; [`Error::TooFew`] and [`Error::Value`] as
+/// [`mean_covariance`].
+pub fn group_means(values: ArrayView2<'_, f64>, groups: &[usize]) -> Result<Array2<f64>> {
+    let operation = "means of groups";
+    check(operation, "the ensemble", values)?;
+    if groups.len() != values.nrows() {
+        let (what, expected) = ("the number of groups' members".into(), values.nrows().to_string());
+        return Err(Error::Mismatch { operation, what, expected, got: groups.len().to_string() });
+    }
+    let mut rows: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    groups.iter().enumerate().for_each(|(i, group)| rows.entry(*group).or_default().push(i));
+    let mut means = Array2::zeros((rows.len(), values.ncols()));
+    for (mut mean, members) in means.rows_mut().into_iter().zip(rows.values()) {
+        members.iter().for_each(|&i| mean += &values.row(i));
+        mean /= members.len() as f64;
+    }
+    Ok(means)
 }
 
 /// The difference of two ensembles' means in units of its covariance.
@@ -223,6 +255,34 @@ mod tests {
         assert!((mean / found[0].expected - 1.0).abs() < 0.15, "{mean} {}", found[0].expected);
         let below = |p: f64| found.iter().filter(|f| f.p_value < p).count() as f64 / 400.0;
         assert!((below(0.5) - 0.5).abs() < 0.1 && (below(0.1) - 0.1).abs() < 0.06);
+    }
+
+    #[test]
+    fn groups_are_left_out_whole() {
+        // Four members a group that share a common part: the error of the mean is that part's.
+        let (groups, each) = (60, 4);
+        let mut rng = Rng::new(5);
+        let common: Vec<f64> = (0..groups).map(|_| rng.normal()).collect();
+        let values =
+            Array2::from_shape_fn((groups * each, 1), |(i, _)| common[i / each] + 0.1 * rng.normal());
+        let of: Vec<usize> = (0..groups * each).map(|i| i / each).collect();
+        let means = group_means(values.view(), &of).unwrap();
+        let found = mean_covariance(means.view(), Resampling::Jackknife).unwrap()[[0, 0]];
+        // By hand: the scatter of the means of all but one group.
+        let left_out: Vec<f64> = (0..groups)
+            .map(|g| {
+                let rest =
+                    values.column(0).iter().zip(&of).filter(|(_, o)| **o != g).map(|(v, _)| *v).sum::<f64>();
+                rest / ((groups - 1) * each) as f64
+            })
+            .collect();
+        let mean = left_out.iter().sum::<f64>() / groups as f64;
+        let by_hand =
+            left_out.iter().map(|v| (v - mean).powi(2)).sum::<f64>() * (groups - 1) as f64 / groups as f64;
+        assert!((found / by_hand - 1.0).abs() < 1e-10);
+        let single = mean_covariance(values.view(), Resampling::Jackknife).unwrap()[[0, 0]];
+        assert!(found > 2.0 * single, "{found} {single}");
+        assert!(group_means(values.view(), &of[1..]).is_err());
     }
 
     #[test]

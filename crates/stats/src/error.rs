@@ -53,6 +53,15 @@ pub enum Error {
         /// Why.
         source: halocast_core::Error,
     },
+    /// An operation on tensors failed.
+    #[cfg(feature = "candle")]
+    #[error("{operation}: {source}")]
+    Tensor {
+        /// What was attempted.
+        operation: &'static str,
+        /// Why.
+        source: Box<candle_core::Error>,
+    },
 }
 
 /// [`Metric`](halocast_core::Metric) speaks the errors of core; nothing but the variant's name is lost.
@@ -70,6 +79,13 @@ impl From<Error> for halocast_core::Error {
                 Self::Value { operation, what, expected, got }
             }
             Error::Map { source, .. } => source,
+            #[cfg(feature = "candle")]
+            Error::Tensor { operation, source } => Self::Value {
+                operation,
+                what: "an operation on tensors".into(),
+                expected: "one that Candle can do".into(),
+                got: source.to_string(),
+            },
         }
     }
 }

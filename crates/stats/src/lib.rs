@@ -12,14 +12,19 @@
 //!
 //! **Beyond.** [`bispectrum`]; [`pixel_pdf`], [`moments`], [`quantiles`]; [`peak_counts`]; [`minkowski_functionals`] and
 //! [`pixel_counts`], all thresholds in one pass, [`minkowski_functionals_3d`], [`derivative_minkowski`] for smooth fields,
-//! the closed forms of Gaussian ones ([`gaussian_minkowski`], [`gaussian_minkowski_3d`]); [`betti_numbers`]; [`knn_cdf`] and
-//! [`void_probability`].
+//! the closed forms of Gaussian ones ([`gaussian_minkowski`], [`gaussian_minkowski_3d`]); [`betti_numbers`];
+//! [`ScatteringBank`] for wavelet scattering coefficients; [`knn_cdf`] and [`void_probability`].
 //!
 //! **Objects.** [`Rings`] and [`cloud_profile`] for radial profiles, [`mass_radius`], [`Morphology`] (concentration,
-//! asymmetry, clumpiness, Gini, M20, centroid), [`velocity_dispersion`], [`axis_ratios`], [`halo_mass_function`].
+//! asymmetry, clumpiness, Gini, M20, centroid), [`velocity_dispersion`], [`axis_ratios`], [`halo_mass_function`];
+//! of clouds with velocities [`phase_moments`] and [`virial_ratio`].
+//!
+//! **Surveys.** [`light_cone`] of snapshots, [`to_redshift_space`] and [`to_redshift_sky`], [`SkyMask`] of caps,
+//! [`SelectionFunction`] n(z), [`fibre_collisions`].
 //!
 //! **Two ensembles.** [`PowerDistance`], [`MinkowskiAgreement`], [`PixelDistance`]: each a
-//! [`Metric`](halocast_core::Metric); [`split_half`] is the floor that noise alone sets. [`chi_squared`], [`envelope`],
+//! [`Metric`](halocast_core::Metric); [`split_half`] is the floor that noise alone sets. [`chi_squared`] with covariances by
+//! jackknife or bootstrap (of whole groups: [`group_means`]), [`envelope`],
 //! [`wasserstein`], [`kolmogorov_smirnov`]; in a feature space [`energy_distance`], [`maximum_mean_discrepancy`],
 //! [`sliced_wasserstein`], [`frechet_distance`], [`fidelity`] (precision, recall, density, coverage); of clouds
 //! [`cloud_distance`] (Chamfer, Hausdorff), [`earth_movers`], [`sinkhorn`]; of pairs [`paired_errors`] (PSNR, SSIM);
@@ -49,7 +54,8 @@
 //!
 //! # Features
 //!
-//! None: everything here is always there.
+//! * `candle`: the module `tensor`, with P(k), pixel distributions, radial profiles and Minkowski functionals of batches of
+//!   tensors on their device, and differentiable ones for losses. All else is always there.
 
 mod betti;
 mod bispectrum;
@@ -71,7 +77,11 @@ mod pdf;
 mod peaks;
 mod power;
 mod profile;
+mod scattering;
 mod special;
+mod survey;
+#[cfg(feature = "candle")]
+pub mod tensor;
 mod verdict;
 
 pub use betti::{BettiNumbers, betti_numbers};
@@ -84,7 +94,7 @@ pub use compare::{
     MinkowskiAgreement, MinkowskiInside, PixelDistance, PixelDistanceKind, PowerDistance,
     mean_abs_fractional, minkowski_inside, split_half,
 };
-pub use covariance::{ChiSquared, Resampling, chi_squared, mean_covariance};
+pub use covariance::{ChiSquared, Resampling, chi_squared, group_means, mean_covariance};
 pub use distance::{kolmogorov_smirnov, wasserstein};
 pub use error::{Error, Result};
 pub use features::{
@@ -109,10 +119,17 @@ pub use peaks::{PeakCounts, minimum_counts, peak_counts};
 pub use power::{
     AngularPower, AnisotropicPower, BinnedPower, Binning, CrossSpectrum, CylindricalPower, PowerConvention,
     PowerMultipoles, PowerSpectra, PowerSpectrum, Window, angular_power, anisotropic_power, cross_spectrum,
-    cross_spectrum_3d, interlaced_power_3d, overdensity, power_spectra, power_spectrum, power_spectrum_3d,
+    cross_spectrum_3d, interlaced_power_3d, overdensity, power_in_bins, power_in_bins_3d, power_spectra,
+    power_spectrum, power_spectrum_3d,
 };
 pub use profile::{
-    AxisRatios, CloudProfile, MassFunction, Membership, RadialProfile, Rings, axis_ratios, cloud_profile,
-    halo_mass_function, mass_radius, velocity_dispersion,
+    AxisRatios, CloudProfile, MassFunction, Membership, PhaseMoments, RadialProfile, Rings, axis_ratios,
+    cloud_profile, halo_mass_function, mass_radius, phase_moments, potential_energy, velocity_dispersion,
+    virial_ratio,
+};
+pub use scattering::{IsotropicScattering, Scattering, ScatteringBank};
+pub use survey::{
+    Cap, FibreCollisions, LightCone, LightConeSnapshot, SelectionFunction, SkyMask, SkyPolygon,
+    fibre_collisions, light_cone, sky_direction, to_redshift_sky,
 };
 pub use verdict::{Envelope, Finding, Verdict, envelope};

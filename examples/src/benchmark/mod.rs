@@ -4,6 +4,7 @@
 //! each has a process of its own, so that none finds the memory of another.
 
 mod engine;
+mod growth;
 mod inputs;
 mod maps;
 mod timing;
@@ -82,7 +83,7 @@ pub struct Options {
 }
 
 fn jobs() -> Vec<Job> {
-    maps::jobs().into_iter().chain(engine::jobs()).collect()
+    maps::jobs().into_iter().chain(growth::jobs()).chain(engine::jobs()).collect()
 }
 
 /// Prints a line for every job: group, name, what is timed.

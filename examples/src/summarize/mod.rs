@@ -1,5 +1,6 @@
 //! The summary statistics of files.
 
+mod beyond;
 mod input;
 mod statistics;
 
@@ -97,6 +98,11 @@ pub fn run(options: &Options) -> Result<()> {
 fn every(input: &Input) -> Vec<String> {
     let fits = |name: &&&str| match (input, **name) {
         (Input::Maps(maps), "xpk") => maps.len() >= 2,
+        (Input::Maps(maps), "bispectrum" | "scattering") => {
+            let large = |m: &Map| m.shape().iter().all(|n| *n >= 8);
+            maps.iter().all(|m| large(m) && m.periodic)
+        }
+        (Input::Cube(cube), "bispectrum") => cube.values.shape().iter().all(|n| *n >= 8),
         (Input::Cloud(_, None), name) => name == "xi",
         _ => true,
     };

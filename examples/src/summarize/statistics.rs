@@ -11,6 +11,7 @@ use halocast::stats::{
 };
 use serde_json::{Value, json};
 
+use super::beyond;
 use super::input::Input;
 
 /// Whose conventions are followed.
@@ -61,8 +62,9 @@ pub struct Summary {
     pub drawn: Vec<Drawn>,
 }
 
-const OF_MAPS: [&str; 6] = ["pk", "xpk", "pdf", "moments", "minkowski", "profile"];
-const OF_CUBES: [&str; 3] = ["pk", "multipoles", "minkowski"];
+const OF_MAPS: [&str; 10] =
+    ["pk", "xpk", "pdf", "moments", "minkowski", "profile", "bispectrum", "peaks", "betti", "scattering"];
+const OF_CUBES: [&str; 4] = ["pk", "multipoles", "minkowski", "bispectrum"];
 const OF_CLOUDS: [&str; 4] = ["xi", "xismu", "wp", "knn"];
 
 /// The statistics of a kind of input, by name.
@@ -86,7 +88,7 @@ pub fn summarize(input: &Input, name: &str, convention: Convention, rng: &mut Rn
     }
 }
 
-fn array(values: impl Into<Value>, unit: &str) -> Value {
+pub(super) fn array(values: impl Into<Value>, unit: &str) -> Value {
     json!({ "values": values.into(), "unit": unit })
 }
 
@@ -94,11 +96,11 @@ fn rows(table: &ndarray::Array2<f64>) -> Value {
     table.outer_iter().map(|row| row.to_vec()).collect::<Vec<_>>().into()
 }
 
-fn squared(unit: &str) -> String {
+pub(super) fn squared(unit: &str) -> String {
     if unit.is_empty() { "1".into() } else { format!("({unit})^2") }
 }
 
-fn per(length: &str) -> String {
+pub(super) fn per(length: &str) -> String {
     if length == "Mpc/h" { "h/Mpc".into() } else { format!("1/({length})") }
 }
 
@@ -199,7 +201,10 @@ fn of_maps(maps: &[Map], name: &str, convention: Convention) -> Result<Summary> 
             let curve = plain(&bins.centres(), means.to_vec(), "radius [pixels]", "mean of the ring");
             Ok(Summary { json, drawn: vec![drawn("radial profile", curve, false)] })
         }
-        other => bail!("there is no statistic {other:?} of maps, expected one of {}", OF_MAPS.join(", ")),
+        other => match beyond::of_maps(maps, other)? {
+            Some(summary) => Ok(summary),
+            None => bail!("there is no statistic {other:?} of maps, expected one of {}", OF_MAPS.join(", ")),
+        },
     }
 }
 
@@ -250,6 +255,7 @@ fn of_cube(cube: &Cube, name: &str, convention: Convention) -> Result<Summary> {
             });
             Ok(Summary { json, drawn: Vec::new() })
         }
+        "bispectrum" => beyond::of_cube(cube),
         other => bail!("there is no statistic {other:?} of a cube, expected one of {}", OF_CUBES.join(", ")),
     }
 }
@@ -346,7 +352,7 @@ fn of_cloud(
     }
 }
 
-fn plain(x: &[f64], y: Vec<f64>, x_label: &str, y_label: &str) -> Curve {
+pub(super) fn plain(x: &[f64], y: Vec<f64>, x_label: &str, y_label: &str) -> Curve {
     let std = vec![0.0; y.len()];
     Curve { x: x.to_vec(), mean: y, std, x_label: x_label.into(), y_label: y_label.into() }
 }

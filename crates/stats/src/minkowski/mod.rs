@@ -5,6 +5,8 @@ mod derivative;
 mod gaussian;
 mod octets;
 mod pixels;
+#[cfg(feature = "candle")]
+mod polynomial;
 mod windows;
 
 use halocast_core::{Curve, Map};
@@ -18,6 +20,8 @@ pub use derivative::{derivative_minkowski, derivative_minkowski_3d};
 pub(crate) use gaussian::erfc;
 pub use gaussian::{gaussian_minkowski, gaussian_minkowski_3d};
 pub use pixels::PixelCounts;
+#[cfg(feature = "candle")]
+pub(crate) use polynomial::{Frame, Polynomial};
 
 /// Three functionals, each a number per threshold.
 type M = [Vec<f64>; 3];
@@ -170,7 +174,7 @@ fn check(maps: &[Map], thresholds: &[f64]) -> Result<Vec<usize>> {
     sorting(thresholds)
 }
 
-fn sorting(thresholds: &[f64]) -> Result<Vec<usize>> {
+pub(crate) fn sorting(thresholds: &[f64]) -> Result<Vec<usize>> {
     let operation = OPERATION;
     if thresholds.is_empty() {
         return Err(Error::TooFew { operation, what: "the thresholds".into(), expected: 1, got: 0 });

@@ -3,11 +3,17 @@
 use super::{M, Ranks};
 
 /// Bits of a window's code: top left 1, top right 2, bottom left 4, bottom right 8.
-const AREA: [i64; 16] = [0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1];
+pub(super) const AREA: [i64; 16] = [0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1];
 /// Boundary length in units of (sqrt 2 - 1) pi / 4.
-const LENGTH: [i64; 16] = [0, 3, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 3, 2, 3, 0];
+pub(super) const LENGTH: [i64; 16] = [0, 3, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 3, 2, 3, 0];
 /// Four times the Euler characteristic.
-const EULER: [i64; 16] = [0, 1, 1, 0, 1, 0, 2, -1, 1, 2, 0, -1, 0, -1, -1, 0];
+pub(super) const EULER: [i64; 16] = [0, 1, 1, 0, 1, 0, 2, -1, 1, 2, 0, -1, 0, -1, -1, 0];
+
+/// What one unit of each table adds to M0, M1, M2.
+pub(super) fn units() -> [f64; 3] {
+    let length = (2f64.sqrt() - 1.0) * std::f64::consts::FRAC_PI_4 / std::f64::consts::TAU;
+    [1.0, length, 1.0 / (4.0 * std::f64::consts::PI)]
+}
 
 /// M0, M1, M2 at every threshold, in ascending order of thresholds.
 ///
@@ -39,13 +45,13 @@ pub(super) fn functionals(ranks: &Ranks) -> [Vec<f64>; 3] {
             }
         }
     }
-    let unit = (2f64.sqrt() - 1.0) * std::f64::consts::FRAC_PI_4 / std::f64::consts::TAU;
+    let [_, unit, quarter] = units();
     let mut out: M = std::array::from_fn(|_| Vec::with_capacity(n));
     for change in changes.iter().take(n) {
         (0..3).for_each(|i| start[i] += change[i]);
         out[0].push(start[0] as f64);
         out[1].push(start[1] as f64 * unit);
-        out[2].push(start[2] as f64 / (4.0 * std::f64::consts::PI));
+        out[2].push(start[2] as f64 * quarter);
     }
     out
 }

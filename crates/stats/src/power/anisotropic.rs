@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::modes::{Modes, snapped};
-use super::{Binning, PowerSpectrum, Window, normalisation, transform};
+use super::{Binning, PowerSpectrum, Window, normalisation, transform_cube};
 use crate::{Error, Result, ensemble};
 
 /// The multipoles of a power spectrum: P_l(k) = (2 l + 1) <|F|^2 L_l(mu)> V / N^2, mu = k_par / k.
@@ -89,7 +89,7 @@ pub fn anisotropic_power(cube: &Cube, line_of_sight: usize, window: Window) -> R
     }
     let modes = Modes::new(shape, cube.extent, Binning::Pylians, window);
     let frame = Frame::new(shape, cube.extent, line_of_sight);
-    let spectrum = transform(&RealFft::<f64>::new(shape), cube.values.iter().copied());
+    let spectrum = transform_cube(&RealFft::<f64>::new(shape), cube);
     let sums = gather(&modes, &frame, |i| spectrum[i].norm_sqr());
 
     let norm = normalisation(shape, cube.extent, Binning::Pylians);
@@ -261,7 +261,7 @@ mod tests {
     use halocast_core::{Rng, Unit};
     use ndarray::{Array3, Axis};
 
-    use super::super::{PowerConvention, power_spectrum_3d};
+    use super::super::{PowerConvention, power_spectrum_3d, transform};
     use super::*;
 
     fn cube(values: Array3<f32>, extent: [f64; 3]) -> Cube {

@@ -6,7 +6,7 @@ use halocast_core::Cube;
 use halocast_core::fft::{Complex, RealFft, wavenumber};
 
 use super::modes::Modes;
-use super::{PowerConvention, PowerSpectrum, averaged, normalisation, transform};
+use super::{PowerConvention, PowerSpectrum, averaged, normalisation, transform_cube};
 use crate::{Error, Result, ensemble};
 
 /// The power spectrum of the mean of two fields of one cloud: `cube`, and `shifted`, which holds the points moved by half
@@ -37,8 +37,8 @@ pub fn interlaced_power_3d(
     }
     let modes = Modes::new(shape, cube.extent, convention.binning, convention.window);
     let fft = RealFft::<f64>::new(shape);
-    let mut spectrum = transform(&fft, cube.values.iter().copied());
-    let other = transform(&fft, shifted.values.iter().copied());
+    let mut spectrum = transform_cube(&fft, cube);
+    let other = transform_cube(&fft, shifted);
     let half = shape[2] / 2 + 1;
     let phase = |i: usize, axis: usize| PI * wavenumber(i, shape[axis]) as f64 / shape[axis] as f64;
     for (i, (a, b)) in spectrum.iter_mut().zip(&other).enumerate() {

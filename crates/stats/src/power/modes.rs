@@ -12,18 +12,18 @@ const NONE: u32 = u32::MAX;
 /// A real field has F(-k) = F(k)*, so that of each pair +-k one mode is independent, and the modes that are their own
 /// conjugates (zero and Nyquist combinations) count once. In the planes kz = 0 and kz = Nyquist of the half spectrum
 /// both members of a pair are stored: each gets the weight 1/2.
-pub(super) struct Modes {
+pub(crate) struct Modes {
     shape: [usize; 3],
     radius: Radius,
     window: [Vec<f64>; 3],
     /// Wavenumber of each bin.
-    pub(super) k: Vec<f64>,
+    pub(crate) k: Vec<f64>,
     /// Lower and upper edge of each bin.
-    pub(super) edges: Vec<[f64; 2]>,
+    pub(crate) edges: Vec<[f64; 2]>,
     /// The number of independent modes in each bin.
-    pub(super) count: Vec<u64>,
+    pub(crate) count: Vec<u64>,
     /// The smallest Nyquist wavenumber of the axes.
-    pub(super) nyquist: f64,
+    pub(crate) nyquist: f64,
 }
 
 /// How |k| of a mode gives its bin.
@@ -35,7 +35,7 @@ enum Radius {
 }
 
 impl Modes {
-    pub(super) fn new(shape: [usize; 3], extent: [f64; 3], binning: Binning, window: Window) -> Self {
+    pub(crate) fn new(shape: [usize; 3], extent: [f64; 3], binning: Binning, window: Window) -> Self {
         let used: Vec<usize> = (0..3).filter(|&i| i > 0 || shape[0] > 1).collect();
         let fundamental = extent.map(|side| std::f64::consts::TAU / side);
         let k_f = used.iter().map(|&i| fundamental[i]).fold(f64::INFINITY, f64::min);
@@ -62,15 +62,16 @@ impl Modes {
         let mut modes =
             Self { shape, radius, window, k: Vec::new(), edges: Vec::new(), count: Vec::new(), nyquist };
 
-        // Twice the count is an integer, so the sums are exact.
+        // Twice the count is an integer, so the sums are exact. Rows at +-x, +-y have the same modes.
         let (mut twice, mut sum_k) = (vec![0u64; raw_bins], vec![0.0; raw_bins]);
-        for x in 0..shape[0] {
-            for y in 0..shape[1] {
+        for x in 0..=shape[0] / 2 {
+            for y in 0..=shape[1] / 2 {
+                let rows = (mirrored(x, shape[0]).count() * mirrored(y, shape[1]).count()) as f64;
                 modes.visit_row(x, y, |bin, weight, z| {
-                    twice[bin] += (2.0 * weight) as u64;
+                    twice[bin] += (2.0 * weight * rows) as u64;
                     let m = [(x, 0), (y, 1), (z, 2)].map(|(i, axis)| wavenumber(i, shape[axis]) as f64);
                     let r2: f64 = (0..3).map(|i| (ratio[i] * m[i]).powi(2)).sum();
-                    sum_k[bin] += weight * r2.sqrt();
+                    sum_k[bin] += weight * rows * r2.sqrt();
                 });
             }
         }
@@ -100,8 +101,23 @@ impl Modes {
         modes
     }
 
+    /// The number of modes in a row of the half spectrum.
+    pub(super) fn half(&self) -> usize {
+        self.shape[2] / 2 + 1
+    }
+
+    /// The bin of every mode of the row `(x, y)`, the number of bins for one without; and its weight, times the window's
+    /// correction. Both are the same for the rows at -x and -y.
+    pub(super) fn row(&self, x: usize, y: usize, bins: &mut [u32], weights: &mut [f64]) {
+        let (none, row) = (self.k.len(), self.row_window(x, y));
+        self.visit_whole_row(x, y, |bin, weight, z| {
+            bins[z] = bin.unwrap_or(none) as u32;
+            weights[z] = weight * row * self.window[2][z];
+        });
+    }
+
     /// Calls `visit(bin, weight, z)` for every mode of the half spectrum's row `(x, y)` that has a bin.
-    pub(super) fn visit_row(&self, x: usize, y: usize, mut visit: impl FnMut(usize, f64, usize)) {
+    pub(crate) fn visit_row(&self, x: usize, y: usize, mut visit: impl FnMut(usize, f64, usize)) {
         self.visit_whole_row(x, y, |bin, weight, z| {
             if let Some(bin) = bin {
                 visit(bin, weight, z);
@@ -128,12 +144,12 @@ impl Modes {
     }
 
     /// The factor on |F|^2 that undoes the mass-assignment window along the first two axes.
-    pub(super) fn row_window(&self, x: usize, y: usize) -> f64 {
+    pub(crate) fn row_window(&self, x: usize, y: usize) -> f64 {
         self.window[0][x] * self.window[1][y]
     }
 
     /// The factors along the last axis.
-    pub(super) fn last_window(&self) -> &[f64] {
+    pub(crate) fn last_window(&self) -> &[f64] {
         &self.window[2]
     }
 
@@ -162,6 +178,12 @@ impl Modes {
             }
         }
     }
+}
+
+/// The places of a wavenumber and its negative on an axis of `n`: two, or one that is its own.
+pub(super) fn mirrored(i: usize, n: usize) -> impl Iterator<Item = usize> + Clone {
+    let other = (n - i) % n;
+    std::iter::once(i).chain((other != i).then_some(other))
 }
 
 /// Rounding must not move a mode of exactly integer |k| / k_F into the bin below.

@@ -141,6 +141,26 @@ impl Rings {
         shape.map(|n| (n.max(1) - 1) as f64 / 2.0)
     }
 
+    /// The shape of the images.
+    pub fn shape(&self) -> [usize; 2] {
+        self.shape
+    }
+
+    /// The area of each ring that lies on the image, in pixels.
+    pub fn area(&self) -> &[f64] {
+        &self.area
+    }
+
+    /// Every ring, pixel and the area they share.
+    #[cfg(feature = "candle")]
+    pub(crate) fn entries(&self) -> Vec<(u32, u32, f64)> {
+        let whole = self
+            .runs
+            .iter()
+            .flat_map(|&(ring, first, count)| (first..first + count).map(move |pixel| (ring, pixel, 1.0)));
+        whole.chain(self.shared.iter().copied()).collect()
+    }
+
     fn whole(&mut self, ring: u32, pixel: u32, inside_row: bool) {
         self.area[ring as usize] += 1.0;
         match self.runs.last_mut() {
