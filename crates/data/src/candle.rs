@@ -1,8 +1,13 @@
-//! Batches as tensors.
+//! Batches as tensors, moved to a device ahead of their use.
 
-use candle_core::{Device, Result, Tensor};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+
+use candle_core::{Device, Error, Result, Tensor};
 use halocast_core::Batch;
 use ndarray::ArrayViewD;
+
+use crate::Loader;
 
 /// A batch on a device.
 #[derive(Clone, Debug)]
@@ -34,11 +39,73 @@ pub fn to_tensors(batch: &Batch, device: &Device) -> Result<TensorBatch> {
     })
 }
 
+/// An iterator over the batches of a [`Loader`] as tensors on a device: read and transformed by the loader's threads, moved by
+/// one more, ahead of their use.
+///
+/// The batches and their order are the loader's. After an error there are no more.
+pub struct TensorLoader {
+    batches: Option<Receiver<Result<TensorBatch>>>,
+    mover: Option<JoinHandle<()>>,
+    total: usize,
+    failed: bool,
+}
+
+impl TensorLoader {
+    /// The batches of `loader` on `device`, up to `ahead` of them on it before they are asked for (0: the next is handed over
+    /// as it is asked for).
+    pub fn new(loader: Loader, device: &Device, ahead: usize) -> Self {
+        let (give, batches) = sync_channel(ahead);
+        let (total, device) = (loader.total(), device.clone());
+        let mover = std::thread::spawn(move || {
+            for batch in loader {
+                let moved = batch.map_err(Error::wrap).and_then(|batch| to_tensors(&batch, &device));
+                // Who takes them may have gone.
+                if give.send(moved).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { batches: Some(batches), mover: Some(mover), total, failed: false }
+    }
+
+    /// The number of batches in all.
+    pub fn total(&self) -> usize {
+        self.total
+    }
+}
+
+impl Iterator for TensorLoader {
+    type Item = Result<TensorBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let batch = self.batches.as_ref()?.recv().ok()?;
+        self.failed = batch.is_err();
+        Some(batch)
+    }
+}
+
+impl Drop for TensorLoader {
+    fn drop(&mut self) {
+        // Without a taker the thread ends at its next batch.
+        self.batches = None;
+        if let Some(mover) = self.mover.take() {
+            let _ = mover.join();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use ndarray::{Array2, Array4, Axis};
+    use std::sync::Arc;
+
+    use halocast_core::{Dataset, Rng};
+    use ndarray::{Array2, Array4, ArrayD, Axis};
 
     use super::*;
+    use crate::LoaderOptions;
 
     #[test]
     fn tensors_hold_the_batch_in_order() {
@@ -53,6 +120,80 @@ mod tests {
             let flat = tensors.fields.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             assert_eq!(flat, fields.iter().copied().collect::<Vec<_>>());
             assert_eq!(tensors.parameters.unwrap().dims(), [2, 6]);
+        }
+    }
+
+    /// Examples of their number and of noise; one may fail.
+    struct Noisy(Option<usize>);
+
+    impl Dataset for Noisy {
+        fn len(&self) -> usize {
+            50
+        }
+
+        fn event_shape(&self) -> Vec<usize> {
+            vec![2]
+        }
+
+        fn batch(&self, indices: &[usize], rng: &mut Rng) -> halocast_core::Result<Batch> {
+            if self.0.is_some_and(|bad| indices.contains(&bad)) {
+                return Err(halocast_core::Error::Value {
+                    operation: "test",
+                    what: "example".into(),
+                    expected: "good".into(),
+                    got: "bad".into(),
+                });
+            }
+            let values = indices.iter().flat_map(|&i| [i as f32, rng.normal() as f32]).collect();
+            let fields = ArrayD::from_shape_vec(vec![indices.len(), 2], values).unwrap();
+            Ok(Batch::new(fields, Some(Array2::from_elem((indices.len(), 3), indices[0] as f32))))
+        }
+    }
+
+    /// The CPU, and a GPU where there is one.
+    fn devices() -> Vec<Device> {
+        let mut devices = vec![Device::Cpu];
+        devices.extend(Device::cuda_if_available(0).ok().filter(Device::is_cuda));
+        devices
+    }
+
+    #[test]
+    fn batches_are_moved_ahead_and_change_nothing() {
+        let options = LoaderOptions { batch: 7, shuffle: true, passes: 2, ..LoaderOptions::default() };
+        let loader = || Loader::new(Arc::new(Noisy(None)), options).unwrap();
+        let expected: Vec<Batch> = loader().map(|batch| batch.unwrap()).collect();
+        for device in devices() {
+            for ahead in [0, 1, 4, 100] {
+                let moved = TensorLoader::new(loader(), &device, ahead);
+                assert_eq!(moved.total(), expected.len());
+                let mut count = 0;
+                for (tensors, batch) in moved.zip(&expected) {
+                    let TensorBatch { fields, parameters, condition } = tensors.unwrap();
+                    assert!(fields.device().same_device(&device) && condition.is_none());
+                    let flat = fields.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                    assert_eq!(flat, batch.fields.iter().copied().collect::<Vec<_>>());
+                    let flat = parameters.unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                    assert_eq!(flat, batch.parameters.as_ref().unwrap().iter().copied().collect::<Vec<_>>());
+                    count += 1;
+                }
+                assert_eq!(count, expected.len());
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_ends_the_tensors_and_a_dropped_loader_its_thread() {
+        let options = LoaderOptions { batch: 5, workers: 3, ..LoaderOptions::default() };
+        let mut loader =
+            TensorLoader::new(Loader::new(Arc::new(Noisy(Some(12))), options).unwrap(), &Device::Cpu, 2);
+        assert!(loader.next().unwrap().is_ok() && loader.next().unwrap().is_ok());
+        assert!(loader.next().unwrap().unwrap_err().to_string().contains("bad"));
+        assert!(loader.next().is_none());
+        for ahead in [0, 3] {
+            let mut loader =
+                TensorLoader::new(Loader::new(Arc::new(Noisy(None)), options).unwrap(), &Device::Cpu, ahead);
+            assert!(loader.next().unwrap().is_ok());
+            drop(loader);
         }
     }
 }

@@ -8,7 +8,7 @@ use ndarray::Array2;
 use super::params::CmdParams;
 use super::suite::Suite;
 use crate::npy::{NpyFile, write_header, write_numbers};
-use crate::{Error, Result};
+use crate::{Error, NpyMap, Result};
 
 /// Maps of each simulation in the published files: five slabs along each of three axes.
 const MAPS_PER_SIMULATION: usize = 15;
@@ -69,9 +69,13 @@ impl CmdName {
 }
 
 /// An open file of maps `[map, y, x]`; each map is read when asked for.
+///
+/// [`CmdMaps::batch`] and [`CmdMaps::fit`] read the file where it is mapped into memory: it must not become shorter meanwhile.
 #[derive(Debug)]
 pub struct CmdMaps {
     file: NpyFile,
+    /// The same numbers where they lie, when they are f32 of this machine.
+    mapped: Option<NpyMap<f32>>,
     name: Option<CmdName>,
     box_side: f64,
     per_simulation: usize,
@@ -95,7 +99,8 @@ impl CmdMaps {
         if let Some((name, suite)) = name.as_ref().and_then(|n| Some((n, Suite::parse(&n.suite)?))) {
             suite.require_map(path, &name.prefix)?;
         }
-        Ok(Self { file, name, box_side: BOX_SIDE, per_simulation: MAPS_PER_SIMULATION })
+        let mapped = NpyMap::open(path).ok();
+        Ok(Self { file, mapped, name, box_side: BOX_SIDE, per_simulation: MAPS_PER_SIMULATION })
     }
 
     /// The same maps with another side, in Mpc/h, than 25.
@@ -172,22 +177,39 @@ impl CmdMaps {
 
     /// The pixels of map `i`, row by row, into memory of the caller.
     pub(super) fn read_into(&self, i: usize, out: &mut [f32]) -> Result<()> {
-        if i >= self.len() {
-            let expected = format!("below {}", self.len());
-            return Err(Error::invalid(self.path(), "map index", expected, i.to_string()));
-        }
+        self.check_index(i)?;
         if self.file.shape().len() == 2 {
             let values = self.file.read_f32()?;
             out.iter_mut().zip(values.iter()).for_each(|(o, v)| *o = *v);
         } else {
             self.file.item_into(i, out)?;
         }
-        if let Some(at) = out.iter().position(|v| !v.is_finite()) {
-            let [_, nx] = self.shape();
-            let field = format!("map {i}, pixel [y = {}, x = {}]", at / nx, at % nx);
-            return Err(Error::invalid(self.path(), field, "a finite number", out[at].to_string()));
+        self.check_pixels(i, out)
+    }
+
+    pub(super) fn check_index(&self, i: usize) -> Result<()> {
+        if i < self.len() {
+            return Ok(());
         }
-        Ok(())
+        let expected = format!("below {}", self.len());
+        Err(Error::invalid(self.path(), "map index", expected, i.to_string()))
+    }
+
+    /// Checks that the pixels of map `i` are finite.
+    pub(super) fn check_pixels(&self, i: usize, pixels: &[f32]) -> Result<()> {
+        match pixels.iter().position(|v| !v.is_finite()) {
+            None => Ok(()),
+            Some(at) => {
+                let [_, nx] = self.shape();
+                let field = format!("map {i}, pixel [y = {}, x = {}]", at / nx, at % nx);
+                Err(Error::invalid(self.path(), field, "a finite number", pixels[at].to_string()))
+            }
+        }
+    }
+
+    /// The pixels of all maps where they lie.
+    pub(super) fn pixels(&self) -> Option<&[f32]> {
+        self.mapped.as_ref().map(NpyMap::as_slice)
     }
 
     /// The maps at `indices`.
