@@ -133,9 +133,9 @@ fn bad_headers_and_shapes_are_named() {
     assert!(message.contains("found no snapshot"), "{message}");
 }
 
-/// Counts of 2^60, negative ones, chunks on one another: an error of one line with the file and the field.
+/// Counts of 2^60 and negative ones: an error of one line with the file and the field.
 #[test]
-fn absurd_counts_and_places_are_named() {
+fn absurd_counts_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("snap_001.hdf5");
     const ROWS: usize = 12_345;
@@ -169,17 +169,7 @@ fn absurd_counts_and_places_are_named() {
     refused(&write(Storage::Contiguous, Attribute::I32(vec![0, -5, 0, 0, 0, 0])), "NumPart_Total");
     refused(&write(Storage::Contiguous, Attribute::U64(vec![0, 1 << 60, 0, 0, 0, 0])), "1152921504606846976");
     let counts = || Attribute::U32(vec![0, ROWS as u32, 0, 0, 0, 0]);
-    for storage in [Storage::Contiguous, Storage::Chunked { rows: 1000 }] {
-        let bytes = write(storage, counts());
-        // The sums of checks notice it, too.
-        refused(&swap(&bytes, ROWS as u64, 1 << 60), "cannot");
-    }
-    // The second chunk lies where the first does.
-    let bytes = write(Storage::Chunked { rows: 1000 }, counts());
-    let id = |i: u64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes();
-    let place = |i: u64| {
-        let start = [id(i), id(i + 1)].concat();
-        bytes.windows(16).position(|window| window == start).unwrap() as u64
-    };
-    refused(&swap(&bytes, place(1000), place(0)), "cannot");
+    // The sum of checks notices it, too.
+    let bytes = write(Storage::Contiguous, counts());
+    refused(&swap(&bytes, ROWS as u64, 1 << 60), "cannot");
 }

@@ -1,7 +1,6 @@
 //! Batches of the Multifield Dataset straight from its file, for sets that no memory holds.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use halocast_core::{Batch, Dataset, Error, Result as CoreResult, Rng};
 use ndarray::{Array2, Array3, ArrayD, IxDyn};
@@ -33,48 +32,15 @@ impl CmdMaps {
     /// As [`CmdMaps::map`].
     pub fn batch(&self, indices: &[usize], transform: &Transform) -> Result<Array3<f32>> {
         let [ny, nx] = self.shape();
-        indices.iter().try_for_each(|&i| self.check_index(i))?;
-        let values = match self.pixels() {
-            Some(pixels) if (ny * nx).is_multiple_of(BLOCK) => self.gather(pixels, indices, transform)?,
-            _ => {
-                let mut values = vec![0f32; indices.len() * ny * nx];
-                values.par_chunks_mut(ny * nx).zip(indices).try_for_each(|(out, &i)| {
-                    self.read_into(i, out)?;
-                    transform.forward_slice(out);
-                    Ok::<(), crate::Error>(())
-                })?;
-                values
-            }
-        };
+        let mut values = vec![0f32; indices.len() * ny * nx];
+        values.par_chunks_mut(ny * nx).zip(indices).try_for_each(|(out, &i)| {
+            self.read_into(i, out)?;
+            transform.forward_slice(out);
+            Ok::<(), crate::Error>(())
+        })?;
         Array3::from_shape_vec((indices.len(), ny, nx), values).map_err(|e| {
             crate::Error::invalid(self.path(), "batch", "one that fits into memory", e.to_string())
         })
-    }
-
-    /// Maps whose pixels are a number of blocks, from where they lie to where they are wanted, each looked at once.
-    fn gather(&self, pixels: &[f32], indices: &[usize], transform: &Transform) -> Result<Vec<f32>> {
-        let [ny, nx] = self.shape();
-        let blocks = ny * nx / BLOCK;
-        let bad = AtomicBool::new(false);
-        let block = |b: usize| -> [f32; BLOCK] {
-            let first = indices[b / blocks] * ny * nx + b % blocks * BLOCK;
-            let mut block = [0f32; BLOCK];
-            block.copy_from_slice(&pixels[first..first + BLOCK]);
-            if block.iter().fold(false, |bad, x| bad | !x.is_finite()) {
-                bad.store(true, Ordering::Relaxed);
-            }
-            transform.forward_slice(&mut block);
-            block
-        };
-        let all: Vec<[f32; BLOCK]> =
-            (0..indices.len() * blocks).into_par_iter().with_min_len(blocks).map(block).collect();
-        if bad.into_inner() {
-            // Seldom: only now is it told which.
-            for &i in indices {
-                self.check_pixels(i, &pixels[i * ny * nx..(i + 1) * ny * nx])?;
-            }
-        }
-        Ok(all.into_flattened())
     }
 
     /// Finds the constants of `steps` from the maps at `indices`, as [`Transform::fit`] does from maps in memory: the file
@@ -214,7 +180,7 @@ mod tests {
             let expected = transform.forward_map(&file.map(i).unwrap()).values;
             assert_eq!(batch.index_axis(ndarray::Axis(0), n), expected);
         }
-        // Pixels that fill no blocks, and one that is not finite: read from the file, told by its place.
+        // Of any side; a pixel that is not finite is told by its place.
         for (side, bad) in [(16, false), (17, false), (32, true), (9, true)] {
             let path = dir.path().join(format!("{side}.npy"));
             let mut values = Array3::from_shape_fn((4, side, side), |(i, y, x)| (1 + i * y + x) as f32);

@@ -99,11 +99,6 @@ impl<T: MappedNumber> NpyMap<T> {
         self.shaped(&self.shape, self.numbers().unwrap_or(&[]))
     }
 
-    /// All its numbers where they lie, in C order.
-    pub fn as_slice(&self) -> &[T] {
-        self.numbers().unwrap_or(&[])
-    }
-
     /// Item `i` along the first axis where it lies.
     ///
     /// # Errors
