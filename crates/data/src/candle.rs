@@ -1,8 +1,13 @@
-//! Batches as tensors.
+//! Batches as tensors, moved to a device ahead of their use.
 
-use candle_core::{Device, Result, Tensor};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+
+use candle_core::{Device, Error, Result, Tensor};
 use halocast_core::Batch;
 use ndarray::ArrayViewD;
+
+use crate::Loader;
 
 /// A batch on a device.
 #[derive(Clone, Debug)]
@@ -32,6 +37,64 @@ pub fn to_tensors(batch: &Batch, device: &Device) -> Result<TensorBatch> {
         parameters: batch.parameters.as_ref().map(|p| tensor(p.view().into_dyn())).transpose()?,
         condition: batch.condition.as_ref().map(|c| tensor(c.view())).transpose()?,
     })
+}
+
+/// An iterator over the batches of a [`Loader`] as tensors on a device: read and transformed by the loader's threads, moved by
+/// one more, ahead of their use.
+///
+/// The batches and their order are the loader's. After an error there are no more.
+pub struct TensorLoader {
+    batches: Option<Receiver<Result<TensorBatch>>>,
+    mover: Option<JoinHandle<()>>,
+    total: usize,
+    failed: bool,
+}
+
+impl TensorLoader {
+    /// The batches of `loader` on `device`, up to `ahead` of them on it before they are asked for (0: the next is handed over
+    /// as it is asked for).
+    pub fn new(loader: Loader, device: &Device, ahead: usize) -> Self {
+        let (give, batches) = sync_channel(ahead);
+        let (total, device) = (loader.total(), device.clone());
+        let mover = std::thread::spawn(move || {
+            for batch in loader {
+                let moved = batch.map_err(Error::wrap).and_then(|batch| to_tensors(&batch, &device));
+                // Who takes them may have gone.
+                if give.send(moved).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { batches: Some(batches), mover: Some(mover), total, failed: false }
+    }
+
+    /// The number of batches in all.
+    pub fn total(&self) -> usize {
+        self.total
+    }
+}
+
+impl Iterator for TensorLoader {
+    type Item = Result<TensorBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let batch = self.batches.as_ref()?.recv().ok()?;
+        self.failed = batch.is_err();
+        Some(batch)
+    }
+}
+
+impl Drop for TensorLoader {
+    fn drop(&mut self) {
+        // Without a taker the thread ends at its next batch.
+        self.batches = None;
+        if let Some(mover) = self.mover.take() {
+            let _ = mover.join();
+        }
+    }
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// There is nothing of the kind looked for.
-    #[error("{path}: found no {expected}")]
+    #[error("{path}: found no {}", line(.expected))]
     NotFound {
         /// The file or folder.
         path: PathBuf,
@@ -29,7 +29,7 @@ pub enum Error {
         expected: String,
     },
     /// A file is shorter than its header says.
-    #[error("{path}: truncated: {field} needs {expected} bytes, the file has {got}")]
+    #[error("{path}: truncated: {} needs {expected} bytes, the file has {got}", line(.field))]
     Truncated {
         /// The file.
         path: PathBuf,
@@ -41,7 +41,7 @@ pub enum Error {
         got: u64,
     },
     /// Something in a file is not what it has to be: a type, a shape, a number, a name.
-    #[error("{path}: {field}: expected {expected}, got {got}")]
+    #[error("{path}: {}: expected {}, got {}", line(.field), line(.expected), line(.got))]
     Invalid {
         /// The file.
         path: PathBuf,
@@ -53,7 +53,7 @@ pub enum Error {
         got: String,
     },
     /// A file has no such field.
-    #[error("{path}: has no {field}; it has: {available}")]
+    #[error("{path}: has no {}; it has: {}", line(.field), line(.available))]
     Absent {
         /// The file.
         path: PathBuf,
@@ -63,7 +63,7 @@ pub enum Error {
         available: String,
     },
     /// The HDF5 library could not read or write something.
-    #[error("{path}: cannot {operation} {field}: {source}{hint}")]
+    #[error("{path}: cannot {operation} {}: {}{hint}", line(.field), line(.source))]
     Hdf5 {
         /// The file.
         path: PathBuf,
@@ -94,6 +94,27 @@ pub enum Error {
     /// A core type refused what was read or asked.
     #[error(transparent)]
     Core(#[from] halocast_core::Error),
+}
+
+/// Letters of a part of a message that are shown.
+const SHOWN: usize = 1000;
+
+/// A part of a message in one line, whatever bytes of a file are in it: control characters are written out, what is long is
+/// cut.
+fn line(part: impl fmt::Display) -> String {
+    let part = part.to_string();
+    let mut line = String::with_capacity(part.len().min(SHOWN));
+    for (i, letter) in part.chars().enumerate() {
+        match letter {
+            _ if i == SHOWN => {
+                line.push_str("...");
+                break;
+            }
+            _ if letter.is_control() => line.extend(letter.escape_default()),
+            _ => line.push(letter),
+        }
+    }
+    line
 }
 
 impl Error {
@@ -177,5 +198,18 @@ impl fmt::Display for Incomplete {
             write!(f, "{}: ", self.path.display())?;
         }
         write!(f, "{}", lines.join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line_whatever_a_file_holds() {
+        let path = Path::new("a.npy");
+        let message = Error::invalid(path, "a\nb", "text", "x\r\u{7}".repeat(1000)).to_string();
+        assert!(message.starts_with(r"a.npy: a\nb: expected text, got x\r\u{7}x"), "{message}");
+        assert!(message.ends_with("...") && message.len() < 9000 && !message.chars().any(char::is_control));
     }
 }

@@ -24,7 +24,8 @@
 //! data. **A damaged file is an error, not a panic**, of one line with path, field, expected and got; no header makes the
 //! reader allocate what the file cannot hold. **A file is written whole or not at all.**
 //!
-//! Every field carries its unit; [`ToUnit`] converts it, comoving or physical.
+//! Every field carries its unit; [`ToUnit`] converts it, comoving or physical. [`formats`] says what each field of each format
+//! is, its unit, and where it is documented.
 //!
 //! From files to training: [`Transform`] makes pixel values fit for a network and can be undone, [`split_by_group`] keeps
 //! maps of one simulation in one split, [`sky_patches`] does the same for patches of one sky, [`SplitManifest`] writes a split
@@ -59,7 +60,7 @@
 //!
 //! # Features
 //!
-//! * `candle`: batches as tensors on any device.
+//! * `candle`: batches as tensors on any device, moved ahead of their use.
 //! * `libhdf5`: the C library as a second HDF5 backend. What the pure one does not support (some layouts of files of the
 //!   HDF5 1.6 era) is then read by it.
 
@@ -77,6 +78,7 @@ mod error;
 mod fits;
 mod fits_table;
 mod fits_writer;
+pub mod formats;
 mod gadget;
 mod hdf5;
 mod loader;
@@ -89,6 +91,7 @@ mod quijote;
 mod sdss;
 mod skais;
 mod split;
+mod step;
 mod text;
 mod tng;
 mod transform;
@@ -101,7 +104,7 @@ pub use camels::{
     write_params,
 };
 #[cfg(feature = "candle")]
-pub use candle::{TensorBatch, to_tensors};
+pub use candle::{TensorBatch, TensorLoader, to_tensors};
 pub use combine::{DatasetExt, Given, Mapped, Selected, Zipped};
 pub use dataset::MapDataset;
 pub use describe::{
@@ -130,6 +133,7 @@ pub use quijote::{FofOptions, QuijoteHalos, read_cosmologies, read_fof, read_fof
 pub use sdss::{Spectrum, SpectrumSet, read_sdss_set, read_sdss_spectrum};
 pub use skais::{SkaisFile, SkaisImage, write_skais};
 pub use split::{SkyPatches, sky_patches, split_by_group};
+pub use step::Step;
 pub use text::{TextTable, read_text_table};
 pub use tng::{
     Branch, FieldDescription, GroupsDescription, Members, Merger, MergerTree, Offsets, Precision,
@@ -137,5 +141,5 @@ pub use tng::{
     WriteOptions, describe_groups, describe_snapshot, read_groups, read_snapshot, write_catalogue,
     write_offsets, write_snapshot,
 };
-pub use transform::{Step, Transform};
+pub use transform::Transform;
 pub use units::ToUnit;

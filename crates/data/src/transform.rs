@@ -3,7 +3,8 @@
 use halocast_core::{Error, Map, Result, Unit};
 use serde::{Deserialize, Serialize};
 
-use crate::logarithm::log10;
+use crate::logarithm::{log10, log10_single};
+use crate::step::{Range, Step};
 
 /// A transform of a value x to the value y that a model sees.
 ///
@@ -69,28 +70,6 @@ pub enum Transform {
     },
 }
 
-/// A step of a transform whose constants are to be found from maps.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Step {
-    /// [`Transform::Log10`] with the smallest positive pixel as the floor.
-    Log10,
-    /// [`Transform::Log10`] with this floor.
-    Log10Above(f64),
-    /// [`Transform::Log10`] of maps that are positive everywhere: any other pixel is an error.
-    Log10Strict,
-    /// [`Transform::Log10Plus`] with this offset.
-    Log10Plus(f64),
-    /// [`Transform::Asinh`] with this scale.
-    Asinh(f64),
-    /// [`Transform::Clip`] to these bounds.
-    Clip(f64, f64),
-    /// [`Transform::Standardise`].
-    Standardise,
-    /// [`Transform::MinMax`].
-    MinMax,
-}
-
 impl Transform {
     /// Finds the constants of `steps` from maps; each step sees what the one before it gives.
     ///
@@ -109,18 +88,27 @@ impl Transform {
                     .flat_map(|m| m.values.iter())
                     .map(|&v| so_far.forward_f64(f64::from(v)))
             };
-            fitted.push(step.fit(pixels)?);
+            let squares = |mean: f64| Ok::<f64, Error>(pixels().map(|x| (x - mean).powi(2)).sum());
+            fitted.push(step.fit(Range::of(pixels()), squares)?);
         }
-        Ok(match fitted.len() {
+        Ok(Self::chain(fitted))
+    }
+
+    /// Transforms one after the other.
+    pub(crate) fn chain(mut steps: Vec<Self>) -> Self {
+        match steps.len() {
             0 => Transform::Identity,
-            1 => fitted.swap_remove(0),
-            _ => Transform::Chain { steps: fitted },
-        })
+            1 => steps.swap_remove(0),
+            _ => Transform::Chain { steps },
+        }
     }
 
     /// y of x.
     pub fn forward(&self, x: f32) -> f32 {
-        self.forward_f64(f64::from(x)) as f32
+        match self.as_pixels() {
+            Some(pixels) => pixels.of(x),
+            None => self.forward_f64(f64::from(x)) as f32,
+        }
     }
 
     /// x of y.
@@ -130,6 +118,15 @@ impl Transform {
 
     /// Turns values x into y where they lie: the same bits as [`Transform::forward`], many at a time.
     pub fn forward_slice(&self, values: &mut [f32]) {
+        if *self == Self::Identity {
+            return;
+        }
+        let arch = pulp::Arch::new();
+        if let Some(pixels) = self.as_pixels() {
+            // Without branches, so that the loop becomes the widest vector instructions there are.
+            arch.dispatch(|| values.iter_mut().for_each(|x| *x = pixels.of(*x)));
+            return;
+        }
         let mut block = [0f64; BLOCK];
         for part in values.chunks_mut(BLOCK) {
             let block = &mut block[..part.len()];
@@ -139,11 +136,11 @@ impl Transform {
         }
     }
 
-    fn forward_block(&self, block: &mut [f64]) {
+    pub(crate) fn forward_block(&self, block: &mut [f64]) {
         match self {
-            // Each step is a loop without branches, so that it becomes vector instructions.
             Self::Log10 { floor } => {
-                block.iter_mut().for_each(|x| *x = log10(if *x < *floor { *floor } else { *x }));
+                let floor = *floor;
+                pulp::Arch::new().dispatch(|| block.iter_mut().for_each(|x| *x = log10_above(*x, floor)));
             }
             Self::Chain { steps } => steps.iter().for_each(|step| step.forward_block(block)),
             Self::Identity => {}
@@ -151,9 +148,37 @@ impl Transform {
         }
     }
 
+    /// This transform in one loop, where it is a logarithm and perhaps a scale: that of nearly all maps.
+    fn as_pixels(&self) -> Option<Pixels> {
+        let (first, scale) = match self {
+            Self::Chain { steps } => match &steps[..] {
+                [first] => (first, Affine::NONE),
+                [first, scale] => (first, scale.as_affine()?),
+                _ => return None,
+            },
+            first => (first, Affine::NONE),
+        };
+        match first {
+            Self::Log10 { floor } if is_single(*floor) => Some(Pixels { floor: *floor as f32, scale }),
+            _ => None,
+        }
+    }
+
+    fn as_affine(&self) -> Option<Affine> {
+        match self {
+            Self::Standardise { mean, std } => Some(Affine { from: *mean, times: 1.0 / std, plus: 0.0 }),
+            Self::MinMax { min, max } => Some(Affine { from: *min, times: 2.0 / (max - min), plus: -1.0 }),
+            _ => None,
+        }
+    }
+
     /// A map of y; its values are pure numbers.
     pub fn forward_map(&self, map: &Map) -> Map {
-        let transformed = map.map_values(|x| self.forward(x));
+        let mut transformed = map.clone();
+        match transformed.values.as_slice_memory_order_mut() {
+            Some(values) => self.forward_slice(values),
+            None => transformed.values.mapv_inplace(|x| self.forward(x)),
+        }
         if *self == Transform::Identity { transformed } else { transformed.with_unit(Unit::dimensionless()) }
     }
 
@@ -166,7 +191,7 @@ impl Transform {
         match self {
             Self::Identity => x,
             // A NaN stays one: `max` would hide it.
-            Self::Log10 { floor } => log10(if x < *floor { *floor } else { x }),
+            Self::Log10 { floor } => log10_above(x, *floor),
             Self::Log10Plus { offset } => log10(x + offset),
             Self::Asinh { scale } => (x / scale).asinh(),
             // As above, and unlike `clamp`, which panics for bounds in the wrong order.
@@ -179,8 +204,7 @@ impl Transform {
                     x
                 }
             }
-            Self::Standardise { mean, std } => (x - mean) / std,
-            Self::MinMax { min, max } => 2.0 * (x - min) / (max - min) - 1.0,
+            Self::Standardise { .. } | Self::MinMax { .. } => self.as_affine().map_or(x, |scale| scale.of(x)),
             Self::Chain { steps } => steps.iter().fold(x, |x, step| step.forward_f64(x)),
         }
     }
@@ -199,83 +223,56 @@ impl Transform {
     }
 }
 
-impl Step {
-    fn fit<I: Iterator<Item = f64>>(&self, pixels: impl Fn() -> I) -> Result<Transform> {
-        let fault = |what: &str, expected: &str, got: String| Error::Value {
-            operation: "fit of a transform",
-            what: what.into(),
-            expected: expected.into(),
-            got,
-        };
-        let (mut count, mut sum, mut min, mut max) = (0u64, 0.0, f64::INFINITY, f64::NEG_INFINITY);
-        let mut least_positive = f64::INFINITY;
-        for x in pixels() {
-            if !x.is_finite() {
-                return Err(fault("a pixel", "finite", x.to_string()));
-            }
-            count += 1;
-            sum += x;
-            (min, max) = (min.min(x), max.max(x));
-            if x > 0.0 {
-                least_positive = least_positive.min(x);
-            }
-        }
-        if count == 0 {
-            return Err(fault("the number of pixels", "at least 1", "0".into()));
-        }
-        let constant = || fault("the range of the pixels", "wider than 0", format!("{min} everywhere"));
-        Ok(match self {
-            Step::Log10 if least_positive.is_finite() => Transform::Log10 { floor: least_positive },
-            Step::Log10 => {
-                return Err(fault("the largest pixel", "positive, for a logarithm", max.to_string()));
-            }
-            Step::Log10Above(floor) if *floor > 0.0 && floor.is_finite() => {
-                Transform::Log10 { floor: *floor }
-            }
-            Step::Log10Above(floor) => {
-                return Err(fault("the floor of a logarithm", "positive and finite", floor.to_string()));
-            }
-            Step::Log10Strict if min > 0.0 => Transform::Log10 { floor: min },
-            Step::Log10Strict => return Err(fault("the smallest pixel", "positive", min.to_string())),
-            Step::Log10Plus(offset) if *offset > 0.0 && offset.is_finite() && min > -offset => {
-                Transform::Log10Plus { offset: *offset }
-            }
-            Step::Log10Plus(offset) => {
-                let got = format!("offset {offset} and {min}");
-                return Err(fault(
-                    "the offset and the smallest pixel",
-                    "positive in sum, and the offset",
-                    got,
-                ));
-            }
-            Step::Asinh(scale) if *scale > 0.0 && scale.is_finite() => Transform::Asinh { scale: *scale },
-            Step::Asinh(scale) => return Err(fault("the scale", "positive and finite", scale.to_string())),
-            Step::Clip(low, high) if low < high && low.is_finite() && high.is_finite() => {
-                Transform::Clip { min: *low, max: *high }
-            }
-            Step::Clip(low, high) => {
-                return Err(fault(
-                    "the bounds",
-                    "finite, the first below the second",
-                    format!("{low}, {high}"),
-                ));
-            }
-            Step::Standardise => {
-                let mean = sum / count as f64;
-                let std = (pixels().map(|x| (x - mean).powi(2)).sum::<f64>() / count as f64).sqrt();
-                if std <= 0.0 || min == max {
-                    return Err(constant());
-                }
-                Transform::Standardise { mean, std }
-            }
-            Step::MinMax if max > min => Transform::MinMax { min, max },
-            Step::MinMax => return Err(constant()),
-        })
+/// y = (x - from) times + plus.
+#[derive(Clone, Copy)]
+struct Affine {
+    from: f64,
+    times: f64,
+    plus: f64,
+}
+
+impl Affine {
+    const NONE: Self = Self { from: 0.0, times: 1.0, plus: 0.0 };
+
+    #[inline(always)]
+    fn of(self, x: f64) -> f64 {
+        (x - self.from) * self.times + self.plus
+    }
+}
+
+/// A logarithm of what is at least a floor, and a scale.
+#[derive(Clone, Copy)]
+struct Pixels {
+    floor: f32,
+    scale: Affine,
+}
+
+impl Pixels {
+    #[inline(always)]
+    fn of(self, x: f32) -> f32 {
+        // A NaN stays one: `max` would hide it.
+        self.scale.of(log10_single(if x < self.floor { self.floor } else { x })) as f32
+    }
+}
+
+/// Whether a floor is a normal number of single precision: then logarithms are taken in it.
+fn is_single(floor: f64) -> bool {
+    (f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX)).contains(&floor)
+}
+
+/// The logarithm of x where that is at least the floor, else that of the floor.
+#[inline(always)]
+fn log10_above(x: f64, floor: f64) -> f64 {
+    if is_single(floor) && !(x > f64::from(f32::MAX) && x < f64::INFINITY) {
+        let (single, floor) = (x as f32, floor as f32);
+        log10_single(if single < floor { floor } else { single })
+    } else {
+        log10(if x < floor { floor } else { x })
     }
 }
 
 /// Values that are transformed at a time.
-const BLOCK: usize = 512;
+pub(crate) const BLOCK: usize = 512;
 
 #[cfg(test)]
 mod tests {

@@ -89,6 +89,34 @@ fn an_empty_chunk_opens_and_contributes_nothing() {
 }
 
 #[test]
+fn files_of_tng_have_the_layout_that_is_told() {
+    let (Some(subbox), Some(groups)) = (data("tng50-4_subbox0"), data("tng100-2_groups")) else { return };
+    for path in files(&subbox).into_iter().chain(files(&groups)) {
+        // The ninth byte is the version of the superblock.
+        assert_eq!(std::fs::read(&path).unwrap()[..9], *b"\x89HDF\r\n\x1a\n\x00", "{}", path.display());
+    }
+    let open = |chunk: u64| open_hdf5(subbox.join(format!("snap_2332.{chunk}.hdf5"))).unwrap();
+    // A type without particles has no group at all.
+    for chunk in [2, 9] {
+        assert!(open(chunk).groups("").unwrap().iter().all(|g| !g.starts_with("PartType")));
+    }
+    let file = open(4);
+    for group in file.groups("").unwrap().iter().filter(|g| g.starts_with("PartType")) {
+        for name in file.datasets(group).unwrap() {
+            let attributes = file.attributes(&format!("{group}/{name}")).unwrap();
+            // All three or, of some fields of a subbox, none.
+            let given = ["a_scaling", "h_scaling", "to_cgs"].map(|s| attributes.contains_key(s));
+            assert!(given == [true; 3] || (given == [false; 3] && name != "Coordinates"), "{group}/{name}");
+        }
+    }
+    let header = open_hdf5(groups.join("fof_subhalo_tab_099.0.hdf5")).unwrap().attributes("Header").unwrap();
+    assert!(header.contains_key("Ngroups_Total") && header.contains_key("Nsubgroups_Total"));
+    let Some(gadget4) = data("gadget4/fof_subhalo_tab_264.19.hdf5") else { return };
+    let header = open_hdf5(gadget4).unwrap().attributes("Header").unwrap();
+    assert!(header.contains_key("Ngroups_Total") && header.contains_key("Nsubhalos_Total"));
+}
+
+#[test]
 fn the_kappa_map_of_ktng_is_read() {
     let Some(path) = data("lensing_maps/ktng_cosmos_kappa.fits") else { return };
     let map = read_fits_map(path).unwrap();
@@ -235,7 +263,7 @@ fn histories_and_spectra_of_galaxies() {
     close(k.values[[1, 0]] - k.values[[0, 0]], fundamental, 0.05);
     for snapshot in [10, 14, 18, 24, 33] {
         let name = format!("Pk_galaxies_IllustrisTNG_LH_{snapshot}_kmax=20.0.npy");
-        assert!(read_npy_f64(folder.join(name)).unwrap().shape().starts_with(&[1000]));
+        assert_eq!(read_npy_f64(folder.join(name)).unwrap().shape(), [1000, 79]);
     }
 }
 

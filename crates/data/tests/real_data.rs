@@ -352,16 +352,20 @@ fn the_backends_agree_on_real_files() {
             attributes(&dataset, count);
             let (a, b) = (pure.info(&dataset).unwrap(), native.info(&dataset).unwrap());
             assert_eq!(a.shape, b.shape, "{dataset}");
-            if matches!(b.dtype, Hdf5Type::Other(_) | Hdf5Type::Text) {
-                // The C library's Rust side has no name for integers of 48 bits; all else is compared.
-                assert_eq!(
-                    (dataset.as_str(), a.dtype),
-                    ("Subhalo/SubhaloIDMostbound", Hdf5Type::Unsigned(6))
-                );
+            let (stored, dtype) = (pure.read(&dataset).unwrap(), b.dtype);
+            if dtype == Hdf5Type::Other("integers of 6 bytes".into()) {
+                // The C library's Rust side does not tell the sign of what is 48 bits wide.
+                assert_eq!(a.dtype, Hdf5Type::Unsigned(6), "{dataset}");
+                let (FieldValues::U64(a), FieldValues::I64(b)) = (stored, native.read(&dataset).unwrap())
+                else {
+                    panic!("{dataset}: not integers")
+                };
+                assert!(a.shape() == b.shape() && a.iter().zip(&b).all(|(a, b)| i64::try_from(*a) == Ok(*b)));
+                count[1] += 1;
                 continue;
             }
-            assert_eq!(a.dtype, b.dtype, "{dataset}");
-            let (a, b) = (pure.read(&dataset).unwrap(), native.read(&dataset).unwrap());
+            assert_eq!(a.dtype, dtype, "{dataset}");
+            let (a, b) = (stored, native.read(&dataset).unwrap());
             assert!(same(&a, &b), "{dataset}");
             let rows = pure.info(&dataset).unwrap().rows();
             let part = rows / 3..(rows / 3 + 100).min(rows);

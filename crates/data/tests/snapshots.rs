@@ -133,3 +133,44 @@ fn bad_headers_and_shapes_are_named() {
     let message = read_snapshot(&empty, &ReadOptions::default()).unwrap_err().to_string();
     assert!(message.contains("found no snapshot"), "{message}");
 }
+
+/// Counts of 2^60 and negative ones: an error of one line with the file and the field.
+#[test]
+fn absurd_counts_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("snap_001.hdf5");
+    const ROWS: usize = 12_345;
+    let write = |storage, counts: Attribute| {
+        let mut file = create_hdf5(&path).unwrap();
+        file.create_group("Header").unwrap();
+        for (name, value) in [("Time", 1.0), ("BoxSize", 1e9), ("Omega0", 0.3), ("HubbleParam", 0.7)] {
+            file.set_attribute("Header", name, &Attribute::number(value)).unwrap();
+        }
+        file.set_attribute("Header", "NumPart_Total", &counts).unwrap();
+        file.create_group("PartType1").unwrap();
+        let masses =
+            Array1::from_shape_fn(ROWS, |i| (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)).into_dyn();
+        file.write_dataset("PartType1/ParticleIDs", &FieldValues::U64(masses), storage).unwrap();
+        file.finish().unwrap();
+        std::fs::read(&path).unwrap()
+    };
+    let refused = |bytes: &[u8], part: &str| {
+        std::fs::write(&path, bytes).unwrap();
+        let message = read_snapshot(&path, &ReadOptions::default()).unwrap_err().to_string();
+        assert!(message.contains("snap_001.hdf5") && message.contains(part), "{part}: {message}");
+        assert!(!message.contains('\n'), "{message}");
+    };
+    let swap = |bytes: &[u8], from: u64, to: u64| {
+        let (from, to, mut bytes) = (from.to_le_bytes(), to.to_le_bytes(), bytes.to_vec());
+        let places: Vec<usize> = (0..bytes.len() - 8).filter(|&i| bytes[i..i + 8] == from).collect();
+        assert!(!places.is_empty());
+        places.into_iter().for_each(|at| bytes[at..at + 8].copy_from_slice(&to));
+        bytes
+    };
+    refused(&write(Storage::Contiguous, Attribute::I32(vec![0, -5, 0, 0, 0, 0])), "NumPart_Total");
+    refused(&write(Storage::Contiguous, Attribute::U64(vec![0, 1 << 60, 0, 0, 0, 0])), "1152921504606846976");
+    let counts = || Attribute::U32(vec![0, ROWS as u32, 0, 0, 0, 0]);
+    // The sum of checks notices it, too.
+    let bytes = write(Storage::Contiguous, counts());
+    refused(&swap(&bytes, ROWS as u64, 1 << 60), "cannot");
+}

@@ -32,6 +32,18 @@ impl SetKind {
     }
 }
 
+/// The files that a set is written to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// `.npy`, as CAMELS publishes them.
+    #[default]
+    Npy,
+    /// HDF5, compressed: maps in skais-mapper's layout (`/{field}/images`, `/{field}/metadata/{0000}`), cubes in
+    /// `/{field}/grids`.
+    Hdf5,
+}
+
 /// A set of simulations. What a file leaves out takes its default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -52,6 +64,10 @@ pub struct DatasetConfig {
     pub cube: usize,
     /// Shares of the simulations to train on, to validate and to test.
     pub split: [f64; 3],
+    /// Simulations in a shard; 0 for all in one. Shards are folders `000000-000099` of the layout of the whole.
+    pub shard: usize,
+    /// The format of maps and cubes.
+    pub format: Format,
     /// Seed of everything random.
     pub seed: u64,
     /// Where to write; beside the configuration when relative.
@@ -82,6 +98,8 @@ impl Default for DatasetConfig {
             slabs: 5,
             cube: 0,
             split: [0.8, 0.1, 0.1],
+            shard: 0,
+            format: Format::Npy,
             seed: 1,
             out: "dataset".into(),
             universe,

@@ -3,7 +3,8 @@
 mod config;
 mod fields;
 mod run;
+mod shards;
 
-pub use config::{DatasetConfig, SetKind};
+pub use config::{DatasetConfig, Format, SetKind};
 pub use fields::{FIELDS, Radii, field_cube, field_maps};
 pub use run::{Report, make};

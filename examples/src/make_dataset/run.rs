@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, anyhow, bail};
 use halocast::core::{Progress, Rng, write_whole};
-use halocast::data::{CmdName, NpyFile, split_by_group, write_npy, write_params};
+use halocast::data::{CmdName, split_by_group, write_npy, write_params};
 use halocast::mock::{Populated, Universe};
 use ndarray::{Array2, ArrayD, Axis, IxDyn};
 
 use super::config::{DatasetConfig, Simulation};
 use super::fields::{Radii, field_cube, field_maps};
+use super::shards::shards;
 
 /// What was made.
 #[derive(Clone, Debug)]
@@ -32,6 +33,7 @@ const RECIPE: &str = "dataset.json";
 /// * `Maps_{field}_{suite}_{set}_z={z}.npy`, `[simulation x 3 slabs, y, x]`, and `Grids_{field}_{suite}_{set}_{n}_z={z}.npy`,
 ///   `[simulation, x, y, z]`;
 /// * `params_{set}_{suite}.txt`, a row a simulation;
+/// * where shards are asked for, the same three in a folder for each shard, and the table of all;
 /// * `splits.json`, the simulations to train on, to validate and to test;
 /// * `dataset.json`, the whole configuration and the version: *mock* is its first word.
 ///
@@ -75,28 +77,16 @@ pub fn make(config: &DatasetConfig, progress: &Progress<'_>) -> Result<Report> {
 
 /// The files of a finished set.
 fn expected(config: &DatasetConfig) -> Vec<PathBuf> {
-    let name = |field: &String| CmdName {
-        prefix: field.clone(),
+    let mut files: Vec<PathBuf> = shards(config).iter().flat_map(|shard| shard.files(config)).collect();
+    files.push(config.out.join("splits.json"));
+    let name = CmdName {
+        prefix: String::new(),
         suite: config.suite.clone(),
         set: config.set.name().into(),
         redshift: config.universe.redshift,
     };
-    let mut files = Vec::new();
-    if config.grid > 0 {
-        files.extend(config.fields.iter().map(|f| config.out.join(name(f).file_name())));
-    }
-    if config.cube > 0 {
-        files.extend(config.fields.iter().map(|f| config.out.join(grid_name(config, f))));
-    }
-    let parameters = CmdName { prefix: String::new(), ..name(&String::new()) }.params_file_name();
-    files.push(config.out.join("splits.json"));
-    files.push(config.out.join(parameters));
+    files.push(config.out.join(name.params_file_name()));
     files
-}
-
-fn grid_name(config: &DatasetConfig, field: &str) -> String {
-    let (suite, set) = (&config.suite, config.set.name());
-    format!("Grids_{field}_{suite}_{set}_{}_z={:.2}.npy", config.cube, config.universe.redshift)
 }
 
 /// Whether a part is there with every file it should have; each is whole where it exists.
@@ -164,22 +154,12 @@ fn one(config: &DatasetConfig, simulation: &Simulation, part: &Path) -> Result<(
     Ok(())
 }
 
-/// The files of the set, a field at a time, with one simulation's part of it in memory.
+/// The files of the set, a shard and a field at a time.
 fn assemble(config: &DatasetConfig, list: &[Simulation], parts: &[PathBuf]) -> Result<()> {
-    for (f, field) in config.fields.iter().enumerate() {
-        if config.grid > 0 {
-            let name = CmdName {
-                prefix: field.clone(),
-                suite: config.suite.clone(),
-                set: config.set.name().into(),
-                redshift: config.universe.redshift,
-            };
-            let shape = [list.len() * 3 * config.slabs, config.grid, config.grid];
-            join(&config.out.join(name.file_name()), &shape, parts, "maps.npy", f)?;
-        }
-        if config.cube > 0 {
-            let shape = [list.len(), config.cube, config.cube, config.cube];
-            join(&config.out.join(grid_name(config, field)), &shape, parts, "cubes.npy", f)?;
+    for shard in shards(config) {
+        shard.write(config, parts)?;
+        if config.shard > 0 {
+            write_params(shard.folder(), &config.suite, config.set.name(), &table(&list[shard.range()]))?;
         }
     }
     let groups: Vec<usize> = (0..list.len()).collect();
@@ -194,53 +174,22 @@ fn assemble(config: &DatasetConfig, list: &[Simulation], parts: &[PathBuf]) -> R
     let splits = serde_json::to_string_pretty(&splits)?;
     write_whole(config.out.join("splits.json"), |w| w.write_all(splits.as_bytes()))?;
     // The last file: where it is, the set is finished.
-    let table = Array2::from_shape_fn((list.len(), 6), |(i, p)| list[i].parameters[p]);
-    write_params(&config.out, &config.suite, config.set.name(), &table)?;
+    write_params(&config.out, &config.suite, config.set.name(), &table(list))?;
     Ok(())
 }
 
-/// Writes the `field`-th item of every part, one after the other, as an npy array of `shape`.
-fn join(path: &Path, shape: &[usize], parts: &[PathBuf], kind: &str, field: usize) -> Result<()> {
-    let list: Vec<String> = shape.iter().map(usize::to_string).collect();
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}), }}", list.join(", "));
-    // Magic, version and length are 10 bytes; the data begin at a multiple of 64.
-    let padding = 63 - (10 + header.len()) % 64;
-    header.push_str(&" ".repeat(padding));
-    header.push('\n');
-    let mut failed = None;
-    let mut written = 0usize;
-    write_whole(path, |w| {
-        w.write_all(b"\x93NUMPY\x01\x00")?;
-        w.write_all(&(header.len() as u16).to_le_bytes())?;
-        w.write_all(header.as_bytes())?;
-        for part in parts {
-            match NpyFile::open(part.with_extension(kind)).and_then(|file| file.item(field)) {
-                Ok(item) => {
-                    written += item.len();
-                    item.iter().try_for_each(|v| w.write_all(&v.to_le_bytes()))?;
-                }
-                Err(error) => {
-                    let line = error.to_string();
-                    failed = Some(error);
-                    return Err(std::io::Error::other(line));
-                }
-            }
-        }
-        if written != shape.iter().product::<usize>() {
-            return Err(std::io::Error::other(format!("parts hold {written} numbers, expected {shape:?}")));
-        }
-        Ok(())
-    })
-    .map_err(|error| failed.map_or_else(|| error.into(), anyhow::Error::from))
+/// The parameters of simulations, a row each.
+fn table(list: &[Simulation]) -> Array2<f64> {
+    Array2::from_shape_fn((list.len(), 6), |(i, p)| list[i].parameters[p])
 }
 
 #[cfg(test)]
 mod tests {
-    use halocast::data::{CmdMaps, read_params};
+    use halocast::data::{CmdMaps, SkaisFile, open_hdf5, read_npy_f32, read_params};
     use halocast::mock::UniverseConfig;
 
     use super::*;
-    use crate::make_dataset::{FIELDS, SetKind};
+    use crate::make_dataset::{FIELDS, Format, SetKind};
 
     fn small(out: &Path) -> DatasetConfig {
         let universe =
@@ -288,6 +237,43 @@ mod tests {
             assert!(values.iter().all(|&v| v >= 0.0) && values.iter().any(|&v| v > 0.0), "{field}");
         }
         assert_eq!(SetKind::LH.name(), "LH");
+
+        // The same maps and cubes in shards of two simulations, as npy and as HDF5.
+        let [npy, hdf5] = [Format::Npy, Format::Hdf5].map(|format| {
+            let out = dir.join(format!("{format:?}"));
+            let fields = vec!["Mcdm".into(), "T".into()];
+            let config = DatasetConfig { shard: 2, format, fields, ..small(&out) };
+            assert_eq!(make(&config, &|_, _| {}).unwrap().files.len(), 10);
+            out
+        });
+        for field in ["Mcdm", "T"] {
+            let whole = read_npy_f32(whole_run.out.join(format!("Maps_{field}_HalocastMock_LH_z=0.00.npy")));
+            let whole = whole.unwrap();
+            let grids = whole_run.out.join(format!("Grids_{field}_HalocastMock_LH_8_z=0.00.npy"));
+            let grids = read_npy_f32(grids).unwrap();
+            for (shard, first, count) in [("000000-000001", 0, 2), ("000002-000002", 2, 1)] {
+                assert_eq!(
+                    read_params(npy.join(shard).join("params_LH_HalocastMock.txt")).unwrap().len(),
+                    count
+                );
+                let maps = npy.join(shard).join(format!("Maps_{field}_HalocastMock_LH_z=0.00.npy"));
+                let maps = CmdMaps::open(maps).unwrap();
+                assert_eq!(maps.len(), 15 * count);
+                let file = hdf5.join(shard).join(format!("Maps_{field}_HalocastMock_LH_z=0.00.hdf5"));
+                let images = SkaisFile::open(file).unwrap();
+                assert_eq!(images.shape(field).unwrap(), [15 * count, 16, 16]);
+                for i in 0..15 * count {
+                    let expected = whole.index_axis(Axis(0), 15 * first + i);
+                    assert_eq!(maps.map(i).unwrap().values.view().into_dyn(), expected);
+                    let image = images.image(field, i).unwrap();
+                    assert_eq!(image.map.values.view().into_dyn(), expected);
+                    assert_eq!((image.gid(), image.map.extent), (Some((first + i / 15) as u64), [12.0; 2]));
+                }
+                let file = hdf5.join(shard).join(format!("Grids_{field}_HalocastMock_LH_8_z=0.00.hdf5"));
+                let cubes = open_hdf5(file).unwrap().read_f32(&format!("{field}/grids")).unwrap();
+                assert_eq!(cubes, grids.slice_axis(Axis(0), (first..first + count).into()));
+            }
+        }
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

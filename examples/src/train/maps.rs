@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use halocast::core::{Dataset, Map, Rng};
 use halocast::data::{
     CMD_PARAMETERS, CmdMaps, CmdName, DatasetExt, MapDataset, Transform, read_params, split_by_group,
@@ -71,6 +71,10 @@ pub(super) fn examples(config: &MapsConfig, seed: u64) -> Result<Examples> {
 
 /// Makes the mock set that the configuration describes, where it is not there yet.
 fn made(config: &MapsConfig, make_config: &crate::make_dataset::DatasetConfig) -> Result<()> {
+    ensure!(
+        (make_config.shard, make_config.format) == (0, crate::make_dataset::Format::Npy),
+        "[data.make]: training reads one npy file a field, without shards"
+    );
     let make_config =
         crate::make_dataset::DatasetConfig { out: config.folder.clone(), ..make_config.clone() };
     let progress = bar("mock simulations", make_config.simulations as u64);

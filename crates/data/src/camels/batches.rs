@@ -7,7 +7,9 @@ use ndarray::{Array2, Array3, ArrayD, IxDyn};
 use rayon::prelude::*;
 
 use super::maps::CmdMaps;
-use crate::{Result, Transform};
+use crate::step::Range;
+use crate::transform::BLOCK;
+use crate::{Result, Step, Transform};
 
 impl CmdMaps {
     /// Transformed maps `[map, y, x]` in the order of `indices`, read and transformed in parallel.
@@ -39,6 +41,51 @@ impl CmdMaps {
         Array3::from_shape_vec((indices.len(), ny, nx), values).map_err(|e| {
             crate::Error::invalid(self.path(), "batch", "one that fits into memory", e.to_string())
         })
+    }
+
+    /// Finds the constants of `steps` from the maps at `indices`, as [`Transform::fit`] does from maps in memory: the file
+    /// is read once for each step that is to be fitted, in parallel, with a map a thread in memory.
+    ///
+    /// Sums are of each map, then of the maps in their order: the same at any number of threads.
+    ///
+    /// # Errors
+    /// As [`CmdMaps::map`] and [`Transform::fit`].
+    pub fn fit(&self, steps: &[Step], indices: &[usize]) -> Result<Transform> {
+        let mut fitted = Vec::with_capacity(steps.len());
+        for step in steps {
+            if step.is_given() && !indices.is_empty() {
+                fitted.push(step.fit(Range::of([0.0].into_iter()), |_| Ok::<f64, crate::Error>(0.0))?);
+                continue;
+            }
+            let so_far = Transform::chain(fitted.clone());
+            let parts = self.ranges(indices, &so_far)?;
+            let range = parts.iter().fold(Range::none(), |all, (part, _)| all.and(*part));
+            let squares = |mean: f64| {
+                let square = |(part, about): &(Range, f64)| {
+                    about + part.count as f64 * (part.sum / part.count as f64 - mean).powi(2)
+                };
+                Ok::<f64, crate::Error>(parts.iter().map(square).sum())
+            };
+            fitted.push(step.fit(range, squares)?);
+        }
+        Ok(Transform::chain(fitted))
+    }
+
+    /// The range of each transformed map, in the order of `indices`, and the sum of squares about its mean.
+    fn ranges(&self, indices: &[usize], transform: &Transform) -> Result<Vec<(Range, f64)>> {
+        let [ny, nx] = self.shape();
+        let room = || (vec![0f32; ny * nx], vec![0f64; ny * nx]);
+        let one = |(stored, wide): &mut (Vec<f32>, Vec<f64>), &i: &usize| {
+            self.read_into(i, stored)?;
+            for (wide, stored) in wide.chunks_mut(BLOCK).zip(stored.chunks(BLOCK)) {
+                wide.iter_mut().zip(stored).for_each(|(wide, x)| *wide = f64::from(*x));
+                transform.forward_block(wide);
+            }
+            let range = Range::of(wide.iter().copied());
+            let mean = range.sum / range.count as f64;
+            Ok((range, wide.iter().map(|x| (x - mean).powi(2)).sum()))
+        };
+        indices.par_iter().map_init(room, one).collect()
     }
 }
 
@@ -133,7 +180,39 @@ mod tests {
             let expected = transform.forward_map(&file.map(i).unwrap()).values;
             assert_eq!(batch.index_axis(ndarray::Axis(0), n), expected);
         }
+        // Of any side; a pixel that is not finite is told by its place.
+        for (side, bad) in [(16, false), (17, false), (32, true), (9, true)] {
+            let path = dir.path().join(format!("{side}.npy"));
+            let mut values = Array3::from_shape_fn((4, side, side), |(i, y, x)| (1 + i * y + x) as f32);
+            if bad {
+                values[[2, 5, 8]] = f32::NAN;
+            }
+            crate::write_npy(&path, &values).unwrap();
+            let file = CmdMaps::open(&path).unwrap();
+            match file.batch(&[3, 2], &transform) {
+                Ok(batch) => {
+                    let expected = transform.forward(values[[3, 7, 2]]);
+                    assert_eq!((batch[[0, 7, 2]], batch.shape()), (expected, &[2, side, side][..]));
+                    assert!(!bad);
+                }
+                Err(error) => {
+                    let message = error.to_string();
+                    assert!(bad && message.contains("map 2, pixel [y = 5, x = 8]"), "{message}");
+                    assert!(file.batch(&[3, 0], &transform).is_ok());
+                }
+            }
+        }
         assert!(file.batch(&[30], &transform).unwrap_err().to_string().contains("below 30"));
+        for steps in [&[Step::Log10, Step::Standardise][..], &[Step::Log10Above(1e-2), Step::MinMax], &[]] {
+            let chosen = [4, 17, 2, 9];
+            let few = file.maps(chosen).unwrap();
+            let (streamed, held) = (file.fit(steps, &chosen).unwrap(), Transform::fit(steps, &few).unwrap());
+            for x in [0.1f32, 1.0, 7.0] {
+                assert!((streamed.forward(x) - held.forward(x)).abs() < 1e-6, "{streamed:?} {held:?}");
+            }
+        }
+        assert!(file.fit(&[Step::MinMax], &[]).unwrap_err().to_string().contains("number of pixels"));
+        assert!(file.fit(&[Step::MinMax], &[30]).unwrap_err().to_string().contains("below 30"));
         let params = CmdParams {
             path: "p.txt".into(),
             values: Array2::from_shape_fn((2, 6), |(i, j)| (10 * i + j) as f64),

@@ -172,22 +172,38 @@ impl CmdMaps {
 
     /// The pixels of map `i`, row by row, into memory of the caller.
     pub(super) fn read_into(&self, i: usize, out: &mut [f32]) -> Result<()> {
-        if i >= self.len() {
-            let expected = format!("below {}", self.len());
-            return Err(Error::invalid(self.path(), "map index", expected, i.to_string()));
-        }
+        self.check_index(i)?;
         if self.file.shape().len() == 2 {
             let values = self.file.read_f32()?;
             out.iter_mut().zip(values.iter()).for_each(|(o, v)| *o = *v);
         } else {
             self.file.item_into(i, out)?;
         }
-        if let Some(at) = out.iter().position(|v| !v.is_finite()) {
-            let [_, nx] = self.shape();
-            let field = format!("map {i}, pixel [y = {}, x = {}]", at / nx, at % nx);
-            return Err(Error::invalid(self.path(), field, "a finite number", out[at].to_string()));
+        self.check_pixels(i, out)
+    }
+
+    fn check_index(&self, i: usize) -> Result<()> {
+        if i < self.len() {
+            return Ok(());
         }
-        Ok(())
+        let expected = format!("below {}", self.len());
+        Err(Error::invalid(self.path(), "map index", expected, i.to_string()))
+    }
+
+    /// Checks that the pixels of map `i` are finite.
+    fn check_pixels(&self, i: usize, pixels: &[f32]) -> Result<()> {
+        // Without an early end the loop becomes vector instructions.
+        if pixels.iter().fold(true, |finite, v| finite & v.is_finite()) {
+            return Ok(());
+        }
+        match pixels.iter().position(|v| !v.is_finite()) {
+            None => Ok(()),
+            Some(at) => {
+                let [_, nx] = self.shape();
+                let field = format!("map {i}, pixel [y = {}, x = {}]", at / nx, at % nx);
+                Err(Error::invalid(self.path(), field, "a finite number", pixels[at].to_string()))
+            }
+        }
     }
 
     /// The maps at `indices`.

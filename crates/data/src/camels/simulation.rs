@@ -73,15 +73,29 @@ impl CamelsRun {
         read_groups(self.file(number, &["groups_", "fof_subhalo_tab_"])?, options)
     }
 
-    /// The particles of a subhalo.
+    /// The particles of a group.
     ///
     /// # Errors
     /// [`Error::Lacks`] for suites whose particles are not sorted; as [`CamelsRun::snapshot`] and [`Offsets::of`].
+    pub fn halo(&self, number: u64, group: usize, options: &ReadOptions) -> Result<Snapshot> {
+        let members = self.offsets(number)?.group(group)?;
+        self.snapshot(number, options)?.read_members(&members)
+    }
+
+    /// The particles of a subhalo.
+    ///
+    /// # Errors
+    /// As [`CamelsRun::halo`].
     pub fn subhalo(&self, number: u64, subhalo: usize, options: &ReadOptions) -> Result<Snapshot> {
+        let members = self.offsets(number)?.subhalo(subhalo)?;
+        self.snapshot(number, options)?.read_members(&members)
+    }
+
+    /// The places of members, where they lie together.
+    fn offsets(&self, number: u64) -> Result<Offsets> {
         self.suite.require_sorted(&self.folder)?;
         let lengths = ["GroupLenType", "GroupNsubs", "GroupFirstSub", "SubhaloLenType"];
-        let groups = self.groups(number, &ReadOptions::default().with_fields(&lengths))?;
-        self.snapshot(number, options)?.read_members(&Offsets::of(&groups)?.subhalo(subhalo)?)
+        Offsets::of(&self.groups(number, &ReadOptions::default().with_fields(&lengths))?)
     }
 
     fn file(&self, number: u64, prefixes: &[&str]) -> Result<PathBuf> {

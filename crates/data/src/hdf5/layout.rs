@@ -95,7 +95,9 @@ impl Layout {
                     element,
                     filters,
                 };
-                Ok(chunked.with(entries, base, length).map(Self::Chunked))
+                let chunked = chunked.with(entries, base, length);
+                chunked.as_ref().map_or(Ok(()), Chunked::check_overlap)?;
+                Ok(chunked.map(Self::Chunked))
             }
             _ => Ok(None),
         }
@@ -126,7 +128,7 @@ impl Layout {
 }
 
 impl Chunked {
-    /// Takes the chunks; `None` when they do not tile the dataset one by one.
+    /// Takes the chunks; `None` when they do not tile the dataset.
     fn with(mut self, entries: Vec<ChunkEntry>, base: u64, length: u64) -> Option<Self> {
         let whole = self.dims.iter().try_fold(self.element as u64, |n, &d| n.checked_mul(d as u64))?;
         let per_axis: Vec<usize> = self.shape.iter().zip(&self.dims).map(|(n, d)| n.div_ceil(*d)).collect();
@@ -153,8 +155,28 @@ impl Chunked {
             self.chunks.push(Chunk { at, offset, size: usize::try_from(size).ok()? });
         }
         self.chunks.sort_by(|a, b| a.at.cmp(&b.at));
+        // What comes twice is told by `check_overlap`.
         let distinct = self.chunks.windows(2).all(|pair| pair[0].at != pair[1].at);
-        (distinct && self.chunks.len() == expected).then_some(self)
+        (!distinct || self.chunks.len() == expected).then_some(self)
+    }
+}
+
+impl Chunked {
+    /// Checks that no number has two chunks and no byte of the file belongs to two.
+    fn check_overlap(&self) -> Result<(), Fault> {
+        if let Some(pair) = self.chunks.windows(2).find(|pair| pair[0].at == pair[1].at) {
+            return Err(Fault::InvalidData(format!("two chunks at {:?} overlap", pair[0].at)));
+        }
+        let mut places: Vec<(u64, u64, &[usize])> =
+            self.chunks.iter().map(|c| (c.offset, c.offset + c.size as u64, &c.at[..])).collect();
+        places.sort_unstable();
+        match places.windows(2).find(|pair| pair[1].0 < pair[0].1) {
+            None => Ok(()),
+            Some(pair) => Err(Fault::InvalidData(format!(
+                "chunks {:?} and {:?} overlap: bytes {}..{} and {}..{} of the file",
+                pair[0].2, pair[1].2, pair[0].0, pair[0].1, pair[1].0, pair[1].1
+            ))),
+        }
     }
 }
 
@@ -245,3 +267,30 @@ fn entries(
 
 /// Layouts that were found, by dataset.
 pub(super) type Layouts = std::sync::Mutex<std::collections::HashMap<String, Option<Arc<Layout>>>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overlapping_chunks_are_refused() {
+        let filters = Filters { shuffle: false, deflate: false };
+        let chunked = |places: [(usize, u64); 3]| {
+            let empty =
+                Chunked { key: 0, chunks: Vec::new(), dims: vec![4], shape: vec![12], element: 8, filters };
+            let entry = |(at, address): (usize, u64)| ChunkEntry {
+                address,
+                size: 32,
+                filter_mask: 0,
+                offsets: vec![at as u64],
+            };
+            let chunked = empty.with(places.map(entry).to_vec(), 0, 1000).unwrap();
+            chunked.check_overlap().map_err(|e| e.to_string())
+        };
+        assert_eq!(chunked([(8, 500), (0, 100), (4, 132)]), Ok(()));
+        let message = chunked([(0, 100), (4, 500), (8, 131)]).unwrap_err();
+        assert!(message.contains("[0] and [8] overlap: bytes 100..132 and 131..163"), "{message}");
+        let message = chunked([(0, 100), (4, 500), (4, 200)]).unwrap_err();
+        assert!(message.contains("two chunks at [4]"), "{message}");
+    }
+}

@@ -278,13 +278,17 @@ impl Temporary {
             std::fs::create_dir_all(parent).map_err(Error::read(parent))?;
         }
         let mut name = target.file_name().unwrap_or_default().to_os_string();
-        name.push(format!(".{}.partial", std::process::id()));
+        // One name, so that a run that goes on where another was killed leaves nothing of it.
+        name.push(".partial");
         Ok(Self { path: target.with_file_name(name), target: target.to_path_buf(), renamed: false })
     }
 
     fn rename(mut self) -> Result<()> {
         let failed = |source| halocast_core::Error::Write { path: self.target.clone(), source };
-        std::fs::rename(&self.path, &self.target).map_err(failed)?;
+        let moved = std::fs::File::open(&self.path)
+            .and_then(|file| file.sync_all())
+            .and_then(|()| std::fs::rename(&self.path, &self.target));
+        moved.map_err(failed)?;
         self.renamed = true;
         Ok(())
     }

@@ -16,6 +16,9 @@ use crate::{Error, Result};
 /// Longest text of fixed length that is read from an attribute.
 const TEXT_LIMIT: usize = 4096;
 
+/// Integers whose width this backend knows, but not whether they are signed.
+const ODD: &str = "integers of";
+
 pub(super) struct NativeReader {
     path: PathBuf,
     file: File,
@@ -115,6 +118,10 @@ impl Hdf5Read for NativeReader {
             Hdf5Type::Float(_) => FieldValues::F64(part(&handle).read().map_err(failed)?),
             Hdf5Type::Signed(_) => FieldValues::I64(part(&handle).read().map_err(failed)?),
             Hdf5Type::Unsigned(_) => FieldValues::U64(part(&handle).read().map_err(failed)?),
+            // The library turns them into 64 bits, of which they fill the lower ones.
+            Hdf5Type::Other(name) if name.starts_with(ODD) => {
+                FieldValues::I64(part(&handle).read().map_err(failed)?)
+            }
             dtype => {
                 let field = format!("dataset {dataset}");
                 return Err(Error::invalid(&self.path, field, "numbers", dtype.to_string()));
@@ -148,8 +155,13 @@ impl Part {
 }
 
 fn number_type(container: &Container) -> Hdf5Type {
-    let Ok(descriptor) = container.dtype().and_then(|d| d.to_descriptor()) else {
-        return Hdf5Type::Other("unknown".into());
+    let Ok(dtype) = container.dtype() else { return Hdf5Type::Other("unknown".into()) };
+    let Ok(descriptor) = dtype.to_descriptor() else {
+        return Hdf5Type::Other(match dtype.size() {
+            // Of what the crate has no name for, only integers have such sizes.
+            size @ (3 | 5 | 6 | 7) => format!("{ODD} {size} bytes"),
+            _ => "unknown".into(),
+        });
     };
     match descriptor {
         TypeDescriptor::Integer(size) => Hdf5Type::Signed(size as usize),
@@ -295,10 +307,13 @@ fn fill<T: H5Type + Clone>(
 ) -> hdf5::Result<()> {
     let in_order = values.as_standard_layout();
     let mut builder = file.new_dataset_builder();
-    if let (Storage::Gzip { rows, level }, false) = (storage, values.is_empty() || values.ndim() == 0) {
+    if let (Some(rows), false) = (storage.rows(), values.is_empty() || values.ndim() == 0) {
         let mut chunk = values.shape().to_vec();
         chunk[0] = rows.clamp(1, chunk[0]);
-        builder = builder.chunk(chunk).shuffle().deflate(level.clamp(1, 9));
+        builder = builder.chunk(chunk);
+        if let Storage::Gzip { level, .. } = storage {
+            builder = builder.shuffle().deflate(level.clamp(1, 9));
+        }
     }
     builder.with_data(in_order.view()).create(path).map(|_| ())
 }

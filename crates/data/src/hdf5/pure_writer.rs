@@ -133,10 +133,13 @@ fn fill<T: H5Type + Copy>(
     storage: Storage,
 ) -> std::result::Result<H5Dataset, Hdf5Error> {
     let mut builder = group.new_dataset::<T>().shape(values.shape());
-    if let (Storage::Gzip { rows, level }, false) = (storage, values.is_empty() || values.ndim() == 0) {
+    if let (Some(rows), false) = (storage.rows(), values.is_empty() || values.ndim() == 0) {
         let mut chunk = values.shape().to_vec();
         chunk[0] = rows.clamp(1, chunk[0]);
-        builder = builder.chunk(&chunk).shuffle_deflate(u32::from(level.clamp(1, 9)));
+        builder = builder.chunk(&chunk);
+        if let Storage::Gzip { level, .. } = storage {
+            builder = builder.shuffle_deflate(u32::from(level.clamp(1, 9)));
+        }
     }
     let dataset = builder.create(name)?;
     let in_order = values.as_standard_layout();

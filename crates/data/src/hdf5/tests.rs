@@ -10,8 +10,11 @@ fn write_everything(path: &Path, backend: Backend) {
     for (name, value) in attributes() {
         file.set_attribute("Header", name, &value).unwrap();
     }
-    for (name, storage) in [("plain", Storage::Contiguous), ("packed", Storage::Gzip { rows: 16, level: 4 })]
-    {
+    for (name, storage) in [
+        ("plain", Storage::Contiguous),
+        ("chunked", Storage::Chunked { rows: 16 }),
+        ("packed", Storage::Gzip { rows: 16, level: 4 }),
+    ] {
         let path = format!("a/b/{name}");
         file.write_dataset(&path, &FieldValues::F32(rows().into_dyn()), storage).unwrap();
         for (name, value) in attributes() {
@@ -51,9 +54,9 @@ fn attributes() -> Vec<(&'static str, Attribute)> {
 fn check_everything(file: &dyn Hdf5Read, arrays_of_text: bool) {
     assert_eq!(file.groups("").unwrap(), ["Header", "a"]);
     assert_eq!(file.datasets("").unwrap(), ["double", "ids", "none", "signed"]);
-    assert_eq!(file.datasets("a/b").unwrap(), ["packed", "plain"]);
+    assert_eq!(file.datasets("a/b").unwrap(), ["chunked", "packed", "plain"]);
     assert_eq!(file.attributes("").unwrap()["root"], Attribute::number(0.5));
-    for object in ["Header", "a/b/plain", "a/b/packed"] {
+    for object in ["Header", "a/b/plain", "a/b/chunked", "a/b/packed"] {
         let found = file.attributes(object).unwrap();
         for (name, value) in attributes() {
             if name == "texts" && !arrays_of_text {
@@ -63,7 +66,7 @@ fn check_everything(file: &dyn Hdf5Read, arrays_of_text: bool) {
             assert_eq!(found[name], value, "{object}/{name}");
         }
     }
-    for name in ["a/b/plain", "a/b/packed"] {
+    for name in ["a/b/plain", "a/b/chunked", "a/b/packed"] {
         let info = file.info(name).unwrap();
         assert_eq!((info.shape, info.dtype), (vec![100, 3], Hdf5Type::Float(4)));
         assert_eq!(file.read(name).unwrap(), FieldValues::F32(rows().into_dyn()));

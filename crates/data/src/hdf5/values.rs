@@ -183,6 +183,11 @@ pub enum Storage {
     /// In one piece, as IllustrisTNG files are.
     #[default]
     Contiguous,
+    /// In chunks of `rows` rows, as they are.
+    Chunked {
+        /// Rows in a chunk.
+        rows: usize,
+    },
     /// In chunks of `rows` rows, shuffled and compressed with gzip at `level` (1 to 9).
     Gzip {
         /// Rows in a chunk.
@@ -190,4 +195,14 @@ pub enum Storage {
         /// Compression level.
         level: u8,
     },
+}
+
+impl Storage {
+    /// Rows in a chunk; `None` where there are no chunks.
+    pub(super) fn rows(self) -> Option<usize> {
+        match self {
+            Self::Contiguous => None,
+            Self::Chunked { rows } | Self::Gzip { rows, .. } => Some(rows),
+        }
+    }
 }

@@ -398,6 +398,23 @@ mod tests {
         assert!((unit.to_cgs - 2.602e-6).abs() < 1e-9, "{}", unit.to_cgs);
     }
 
+    /// The reference names every field of the table, beside the unit of its row.
+    #[test]
+    fn every_field_is_in_the_reference() {
+        const REFERENCE: &str = include_str!("../formats.rs");
+        const ENDINGS: [&str; 6] = ["HalfRad", "MaxRad", "Sfr", "SfrWeighted", "Type", ""];
+        for name in TABLE.iter().flat_map(|known| known.names) {
+            let stem = ENDINGS.iter().find_map(|e| {
+                let stem = name.strip_suffix(e)?;
+                REFERENCE.contains(&format!("`{stem}`")).then_some(stem)
+            });
+            assert!(stem.is_some(), "{name} is not described");
+        }
+        for label in TABLE.iter().map(|known| known.label) {
+            assert!(REFERENCE.contains(label), "{label} is not named");
+        }
+    }
+
     #[test]
     fn units_survive_their_attributes() {
         for (name, unit) in [

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use halocast_core::{Cosmology, FieldValues, Header, Map, ParticleSet, Rng, Snapshot, Species, Unit};
 use halocast_data::*;
-use ndarray::{Array1, Array2};
+use ndarray::{Array1, Array2, Array3, Array4};
 
 /// A parser, with the name that a file must have for it and a file that it reads.
 pub(crate) struct Target {
@@ -15,6 +15,13 @@ pub(crate) struct Target {
     pub file: &'static str,
     pub seed: Vec<u8>,
     pub read: fn(&Path) -> Result<()>,
+}
+
+impl Target {
+    /// Reads a file by the target's parser, and describes it as `inspect` does; the messages of what failed.
+    pub(crate) fn run(&self, path: &Path) -> [Option<String>; 2] {
+        [(self.read)(path), describe(path).map(drop)].map(|result| Some(result.err()?.to_string()))
+    }
 }
 
 /// All parsers.
@@ -91,6 +98,102 @@ pub(crate) fn targets() -> Vec<Target> {
                 file.names().into_iter().try_for_each(|name| file.read_f64(name).map(drop))
             },
         },
+        Target {
+            name: "npz_inside",
+            file: "a.npy",
+            seed: npy.clone(),
+            read: |p| {
+                let archive = p.with_extension("npz");
+                std::fs::write(&archive, zipped(&std::fs::read(p).unwrap())).unwrap();
+                let file = NpzFile::open(archive)?;
+                file.names().into_iter().try_for_each(|name| file.info(name).and(file.read_f64(name)).map(drop))
+            },
+        },
+        Target {
+            name: "npy_fortran",
+            file: "a.npy",
+            seed: [
+                &b"\x93NUMPY\x02\x00\x50\x00\x00\x00{'descr': '>i2', 'fortran_order': True, 'shape': (3, 5, 2), }"[..],
+                &[b' '; 80 - 61],
+                &[7; 60],
+            ]
+            .concat(),
+            read: |p| {
+                let file = NpyFile::open(p)?;
+                file.read_f64()?;
+                file.read_f32().map(drop)
+            },
+        },
+        Target {
+            name: "grids",
+            file: "Grids_Mcdm_IllustrisTNG_LH_3_z=0.00.npy",
+            seed: made("grids.npy", &|p| write_npy(p, &Array4::<f32>::ones((2, 3, 3, 3))).unwrap()),
+            read: |p| {
+                let grids = CmdGrids::open(p)?;
+                (0..grids.len().min(4)).try_for_each(|i| grids.view(i).map(|g| assert!(!g.is_empty())))
+            },
+        },
+        Target { name: "fits_scaled", file: "a.fits", seed: fits_scaled(), read: |p| {
+            for header in read_fits_headers(p)? {
+                read_fits_unit(p, header.unit)?;
+            }
+            Ok(())
+        } },
+        Target {
+            name: "spectrum",
+            file: "spec-0266-51602-0013.fits",
+            seed: spectrum(),
+            read: |p| read_sdss_spectrum(p).map(drop),
+        },
+        Target {
+            name: "spectra",
+            file: "sdss_galaxy_spec.hdf5",
+            seed: made("spectra.hdf5", &spectra),
+            read: |p| read_sdss_set(p).map(drop),
+        },
+        Target {
+            name: "offsets",
+            file: "offsets_001.hdf5",
+            seed: made("offsets.hdf5", &offsets),
+            read: |p| {
+                let lengths = p.with_file_name("fof_subhalo_tab_001.hdf5");
+                if !lengths.exists() {
+                    groups(&lengths);
+                }
+                Offsets::read(p, &read_groups(lengths, &ReadOptions::default())?).map(drop)
+            },
+        },
+        Target {
+            name: "cosmologies",
+            file: "cosmologies.csv",
+            seed: b",Omega_m,Omega_b,h,n_s,sigma_8\n0,0.1755,0.06681,0.7737,0.8849,0.6641\n".to_vec(),
+            read: |p| read_cosmologies(p).map(drop),
+        },
+        Target {
+            name: "halos",
+            file: "halos.npy",
+            seed: made("halos.npy", &|p| write_npy(p, &Array3::<f32>::ones((1, 4, 7))).unwrap()),
+            read: |p| {
+                let table = p.with_file_name("table.csv");
+                std::fs::write(&table, "Omega_m,Omega_b,h,n_s,sigma_8\n0.3,0.05,0.7,0.96,0.8\n").unwrap();
+                read_quijote_halos(p, table)?.cloud(0).map(drop)
+            },
+        },
+        Target {
+            name: "fof_ids",
+            file: "group_ids_004.0",
+            seed: fof_ids(),
+            read: |p| {
+                let options = FofOptions { allow_missing: true, long_ids: true, ..Default::default() };
+                read_fof_ids(p.parent().unwrap_or(p), &options).map(drop)
+            },
+        },
+        Target {
+            name: "gadget_named",
+            file: "snap_004",
+            seed: named(&gadget()),
+            read: |p| read_gadget(p, &GadgetOptions { allow_missing: true, ..Default::default() }).map(drop),
+        },
         Target { name: "fits", file: "a.fits", seed: fits(), read: |p| read_fits_map(p).map(drop) },
         Target { name: "fits_table", file: "a.fits", seed: fits_table(), read: |p| read_fits_table(p, None).map(drop) },
         Target {
@@ -130,6 +233,49 @@ pub(crate) fn targets() -> Vec<Target> {
             read: |p| SplitManifest::read(p).map(drop),
         },
     ]
+}
+
+/// The small public files, where they are: each with the parser of its kind.
+pub(crate) fn public_targets() -> Vec<Target> {
+    const LARGEST: usize = 200_000;
+    type Read = fn(&Path) -> Result<()>;
+    let snapshot: Read = |p| {
+        everything(p)?;
+        read_snapshot(p, &ReadOptions::allow_missing()).map(drop)
+    };
+    let groups: Read = |p| {
+        everything(p)?;
+        read_groups(p, &ReadOptions::allow_missing()).map(drop)
+    };
+    let tree: Read = |p| {
+        everything(p)?;
+        MergerTree::open(p)?.mergers(0.1, 4).map(drop)
+    };
+    let npz: Read = |p| {
+        let file = NpzFile::open(p)?;
+        file.names().into_iter().try_for_each(|name| file.read_f64(name).map(drop))
+    };
+    let files: [(&str, &str, &str, Read); 8] = [
+        ("public_subbox", "tng50-4_subbox0/snap_2332.0.hdf5", "snap_001.hdf5", snapshot),
+        ("public_empty_chunk", "tng50-4_subbox0/snap_2332.2.hdf5", "snap_001.hdf5", snapshot),
+        ("public_camels", "camels_snapshot/camels_snap_52412.hdf5", "snap_033.hdf5", snapshot),
+        ("public_camels_groups", "camels_snapshot/camels_subhalo_4752.hdf5", "groups_033.hdf5", groups),
+        ("public_groups", "tng100-1_groups/fof_subhalo_tab_099.1.hdf5", "fof_subhalo_tab_099.hdf5", groups),
+        ("public_tree", "tng_mphys/sublink_mpb_1030.hdf5", "tree.hdf5", tree),
+        ("public_spectrum", "sdss_spectra/spec-0266-51602-0013.fits", "spec-0266-51602-0013.fits", |p| {
+            read_sdss_spectrum(p).map(drop)
+        }),
+        ("public_npz", "turbulence/checkVals.npz", "checkVals.npz", npz),
+    ];
+    let root = std::env::var_os("HALOCAST_DATA").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data")),
+        PathBuf::from,
+    );
+    let found = files.into_iter().filter_map(|(name, path, file, read)| {
+        let seed = std::fs::read(root.join(path)).ok().filter(|bytes| bytes.len() < LARGEST)?;
+        Some(Target { name, file, seed, read })
+    });
+    found.collect()
 }
 
 /// Every group, attribute and dataset of an HDF5 file.
@@ -285,6 +431,111 @@ fn fits_table() -> Vec<u8> {
     units(&[(&["SIMPLE  = T", "BITPIX  = 8", "NAXIS   = 0"], &[]), (&cards, &data)])
 }
 
+/// An image of scaled 16-bit integers with pixels without a value, and one of f64 in an extension.
+fn fits_scaled() -> Vec<u8> {
+    let data: Vec<u8> = (0..60).flat_map(|i: i16| (i - 30).to_be_bytes()).collect();
+    let first = [
+        "SIMPLE  =                    T",
+        "BITPIX  =                   16",
+        "NAXIS   =                    3",
+        "NAXIS1  =                    5",
+        "NAXIS2  =                    4",
+        "NAXIS3  =                    3",
+        "BSCALE  =               1.5D-2",
+        "BZERO   =                32768",
+        "BLANK   =                  -30",
+        "EXTEND  =                    T",
+    ];
+    let second = [
+        "XTENSION= 'IMAGE   '",
+        "BITPIX  =                  -64",
+        "NAXIS   =                    1",
+        "NAXIS1  =                    3",
+        "PCOUNT  =                    0",
+        "GCOUNT  =                    1",
+    ];
+    units(&[(&first, &data), (&second, &[0x40; 24])])
+}
+
+/// A spectrum of SDSS: eight pixels of three columns, and the object.
+fn spectrum() -> Vec<u8> {
+    let pixel = |i: u8| [1.0f32, 3.6 + 1e-4 * f32::from(i), 2.0].map(f32::to_be_bytes).concat();
+    let data: Vec<u8> = (0..8).flat_map(pixel).collect();
+    let table = ["BITPIX  = 8", "NAXIS   = 2", "PCOUNT  = 0", "GCOUNT  = 1"];
+    let coadd = [
+        &["XTENSION= 'BINTABLE'"][..],
+        &table,
+        &["NAXIS1  = 12", "NAXIS2  = 8", "TFIELDS = 3", "EXTNAME = 'COADD'"],
+        &["TTYPE1  = 'flux'", "TFORM1  = 'E'", "TTYPE2  = 'loglam'", "TFORM2  = 'E'"],
+        &["TTYPE3  = 'ivar'", "TFORM3  = 'E'"],
+    ]
+    .concat();
+    let object = [
+        &["XTENSION= 'BINTABLE'"][..],
+        &table,
+        &["NAXIS1  = 26", "NAXIS2  = 1", "TFIELDS = 6", "EXTNAME = 'SPECOBJ'"],
+        &["TTYPE1  = 'Z'", "TFORM1  = 'E'", "TTYPE2  = 'Z_ERR'", "TFORM2  = 'E'"],
+        &["TTYPE3  = 'CLASS'", "TFORM3  = '6A'", "TTYPE4  = 'PLATE'", "TFORM4  = 'J'"],
+        &["TTYPE5  = 'MJD'", "TFORM5  = 'J'", "TTYPE6  = 'FIBERID'", "TFORM6  = 'J'"],
+    ]
+    .concat();
+    let mut row = [0.1f32, 1e-4].map(f32::to_be_bytes).concat();
+    row.extend(b"GALAXY");
+    [266i32, 51602, 13].iter().for_each(|n| row.extend(n.to_be_bytes()));
+    let primary = ["SIMPLE  = T", "BITPIX  = 8", "NAXIS   = 0"];
+    units(&[(&primary, &[]), (&coadd, &data), (&object, &row)])
+}
+
+fn spectra(path: &Path) {
+    let mut file = create_hdf5(path).unwrap();
+    file.create_group("raw").unwrap();
+    for (name, values) in [
+        ("wavelength", FieldValues::F64(Array1::linspace(3800.0, 9200.0, 5).into_dyn())),
+        ("spec", FieldValues::F32(Array2::ones((3, 5)).into_dyn())),
+        ("specerr", FieldValues::F32(Array2::ones((3, 5)).into_dyn())),
+        ("z", FieldValues::F64(Array1::zeros(3).into_dyn())),
+    ] {
+        file.write_dataset(&format!("raw/{name}"), &values, Storage::Contiguous).unwrap();
+    }
+    file.finish().unwrap();
+}
+
+fn offsets(path: &Path) {
+    let mut file = create_hdf5(path).unwrap();
+    for (group, rows) in [("Group", 2), ("Subhalo", 3)] {
+        file.create_group(group).unwrap();
+        let places = FieldValues::I64(Array2::from_shape_fn((rows, 6), |(i, _)| 5 * i as i64).into_dyn());
+        file.write_dataset(&format!("{group}/SnapByType"), &places, Storage::Contiguous).unwrap();
+    }
+    file.finish().unwrap();
+}
+
+/// The identifiers of a catalogue of friends-of-friends groups.
+fn fof_ids() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    [2i32, 2, 3].iter().for_each(|n| bytes.extend(n.to_le_bytes()));
+    bytes.extend(3u64.to_le_bytes());
+    bytes.extend(1u32.to_le_bytes());
+    bytes.extend(0u32.to_le_bytes());
+    [7u64, 8, 1 << 40].iter().for_each(|n| bytes.extend(n.to_le_bytes()));
+    bytes
+}
+
+/// The same blocks of a Gadget snapshot with their names.
+fn named(plain: &[u8]) -> Vec<u8> {
+    let (mut bytes, mut at) = (Vec::new(), 0);
+    for name in [&b"HEAD"[..], b"POS ", b"VEL ", b"ID  ", b"MASS", b"U   "] {
+        let length = u32::from_le_bytes([plain[at], plain[at + 1], plain[at + 2], plain[at + 3]]) as usize;
+        bytes.extend(8u32.to_le_bytes());
+        bytes.extend(name);
+        bytes.extend((length as u32 + 8).to_le_bytes());
+        bytes.extend(8u32.to_le_bytes());
+        bytes.extend(&plain[at..at + length + 8]);
+        at += length + 8;
+    }
+    bytes
+}
+
 fn fof() -> Vec<u8> {
     let mut bytes = Vec::new();
     [2i32, 2, 0].iter().for_each(|n| bytes.extend(n.to_le_bytes()));
@@ -325,7 +576,7 @@ pub(crate) fn damage(bytes: &[u8], rng: &mut Rng) -> Vec<u8> {
         // Headers are small: half of the damage falls there.
         let near = bytes.len().min(2048);
         let at = if rng.below(2) == 0 { rng.below(near) } else { rng.below(bytes.len()) };
-        match rng.below(8) {
+        match rng.below(9) {
             0 => bytes.truncate(at),
             1 => bytes[at] = 0xff,
             2 => bytes[at] = 0,
@@ -341,6 +592,16 @@ pub(crate) fn damage(bytes: &[u8], rng: &mut Rng) -> Vec<u8> {
                 let length = rng.below(64).min(bytes.len() - at);
                 let piece = bytes[at..at + length].to_vec();
                 bytes.splice(at..at, piece);
+            }
+            6 => {
+                // A number of another place: links lead in circles, blocks lie on one another.
+                let width = [4, 8][rng.below(2)];
+                let places = bytes.len() / width;
+                if places > 0 {
+                    let [from, to] =
+                        [rng.below(places) * width, rng.below(places.min(near / width + 1)) * width];
+                    bytes.copy_within(from..from + width, to);
+                }
             }
             _ => bytes[at] ^= 1 << rng.below(8),
         }
