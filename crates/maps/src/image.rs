@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::assign::{Scheme, Weights, wrapped};
 use crate::kernel::{Place, Quadrant};
+use crate::smooth::Profile;
 use crate::strips::Strips;
 use crate::{Error, Kernel, Result};
 
@@ -189,10 +190,13 @@ pub(crate) fn deposit(
     }
     let [ny, nx] = frame.shape;
     let template = Brush::new(frame, method);
-    // One over the sum of the samples of each wide kernel, over all its pixels.
-    let scale: Vec<f64> = match template.table {
+    // One over the sum of the weights of each kernel of many pixels, over all its pixels.
+    let scale: Vec<f64> = match template.profile {
         None => Vec::new(),
-        Some(table) => (0..count).into_par_iter().map(|i| template.wide_scale(table, &dot(i))).collect(),
+        Some(profile) => (0..count)
+            .into_par_iter()
+            .map_init(Vec::new, |scratch, i| template.wide_scale(profile, &dot(i), scratch))
+            .collect(),
     };
     let mut sums = vec![0.0; images * ny * nx];
     for (image, sums) in sums.chunks_mut(ny * nx).enumerate() {
@@ -221,16 +225,25 @@ struct Brush<'a> {
     scale: [f64; 2],
     scheme: Scheme,
     table: Option<&'static Quadrant>,
+    profile: Option<&'static Profile>,
     wide: f64,
+    arch: pulp::Arch,
     rows: Range<usize>,
     places: Vec<Place>,
     lines: [Vec<f64>; 2],
+    weights: Vec<f32>,
 }
 
-/// Radius in pixels from which a kernel is sampled at pixel centres instead of integrated over pixels. The sphere's rim is
-/// too steep for samples until its table is no finer than the pixels.
-fn wide(method: Method) -> f64 {
-    if method == Method::Sphere { 256.0 } else { 64.0 }
+/// Radius in pixels from which the weight of a pixel follows from the profile at its centre instead of the integral over it. Pixels
+/// that are not square are sampled alone. The sphere's rim is too steep for that until its table is no finer than the pixels.
+fn wide(method: Method, frame: &Frame) -> f64 {
+    let [y, x] = frame.pixel();
+    match method {
+        Method::Sphere => 256.0,
+        _ if (y / x - 1.0).abs() >= 1e-9 => 64.0,
+        Method::WendlandC4 => 8.0,
+        _ => 6.0,
+    }
 }
 
 impl<'a> Brush<'a> {
@@ -240,10 +253,13 @@ impl<'a> Brush<'a> {
             scale: frame.pixel().map(|p| 1.0 / p),
             scheme: method.scheme(),
             table: method.kernel().map(Kernel::quadrant),
-            wide: wide(method),
+            profile: method.kernel().map(Profile::of),
+            wide: wide(method, frame),
+            arch: pulp::Arch::new(),
             rows: 0..0,
             places: Vec::new(),
             lines: [Vec::new(), Vec::new()],
+            weights: Vec::new(),
         }
     }
 
@@ -270,10 +286,12 @@ impl<'a> Brush<'a> {
     /// Lays one particle; `wide` is the scale of its samples, or zero.
     fn lay(&mut self, strip: &mut [f64], dot: &Dot, wide: f64) {
         let (at, radius) = self.in_pixels(dot);
-        match self.table {
-            None => self.scheme(strip, at, dot.mass),
-            Some(table) if wide > 0.0 => self.wide(table, strip, at, radius, dot.mass * wide),
-            Some(table) => self.kernel(table, strip, at, radius, dot.mass),
+        match (self.table, self.profile) {
+            (Some(_), Some(profile)) if wide > 0.0 => {
+                self.wide(profile, strip, at, radius, dot.mass * wide);
+            }
+            (Some(table), _) => self.kernel(table, strip, at, radius, dot.mass),
+            _ => self.scheme(strip, at, dot.mass),
         }
     }
 
@@ -359,39 +377,55 @@ impl<'a> Brush<'a> {
         }
     }
 
-    /// One over the sum of the samples of a kernel that is wide, over all its pixels, also those outside an open image; else zero.
-    fn wide_scale(&self, table: &Quadrant, dot: &Dot) -> f64 {
+    /// One over the sum of the weights of a kernel of many pixels, also those outside an open image; else zero.
+    fn wide_scale(&self, profile: &Profile, dot: &Dot, scratch: &mut Vec<f32>) -> f64 {
         let (at, radius) = self.in_pixels(dot);
         if radius[0].min(radius[1]) < self.wide {
             return 0.0;
         }
-        let whole = |axis: usize| {
-            let (at, r) = (at[axis], radius[axis]);
-            (at - r).floor() as i64..=(at + r).floor() as i64
-        };
-        let squared = |i: i64, axis: usize| ((i as f64 + 0.5 - at[axis]) / radius[axis]).powi(2);
-        let sum: f64 = whole(0)
-            .map(|y| {
-                let dy = squared(y, 0);
-                whole(1).map(|x| table.sample(dy + squared(x, 1))).sum::<f64>()
-            })
-            .sum();
-        1.0 / sum
+        1.0 / self.arch.dispatch(|| profile.sum(at, radius, scratch))
     }
 
-    /// The kernel at pixel centres, times `mass`.
-    fn wide(&mut self, table: &Quadrant, strip: &mut [f64], at: [f64; 2], radius: [f64; 2], mass: f64) {
-        let nx = self.frame.shape[1];
-        let squared = |i: i64, axis: usize| ((i as f64 + 0.5 - at[axis]) / radius[axis]).powi(2);
-        let ((y0, y1), (x0, x1)) = (self.range(0, at[0], radius[0]), self.range(1, at[1], radius[1]));
-        for y in y0..=y1 {
-            let Some(row) = self.row(y) else { continue };
-            let dy = squared(y, 0);
-            let mut column = wrapped(x0, nx);
-            for x in x0..=x1 {
-                strip[row + column] += mass * table.sample(dy + squared(x, 1));
-                column = if column + 1 == nx { 0 } else { column + 1 };
+    /// A kernel of many pixels, its weights times `mass`, on the rows of this strip.
+    fn wide(&mut self, profile: &Profile, strip: &mut [f64], at: [f64; 2], radius: [f64; 2], mass: f64) {
+        let [ny, nx] = self.frame.shape;
+        let (first, last) = self.range(0, at[0], radius[0]);
+        let (rows, periodic, arch) = (self.rows.clone(), self.frame.periodic, self.arch);
+        let scratch = &mut self.weights;
+        arch.dispatch(|| {
+            // The images of the strip that the kernel reaches.
+            let turns =
+                if periodic { first.div_euclid(ny as i64)..=last.div_euclid(ny as i64) } else { 0..=0 };
+            for turn in turns {
+                let offset = turn * ny as i64;
+                let from = first.max(offset + rows.start as i64);
+                let to = last.min(offset + rows.end as i64 - 1);
+                profile.rows(at, radius, (from, to), scratch, |y, x, weights, count| {
+                    let row = (y - offset - rows.start as i64) as usize * nx;
+                    add(&mut strip[row..row + nx], x, &weights[..count], mass, periodic);
+                });
             }
-        }
+        });
+    }
+}
+
+/// Adds weights times `mass` to a row from the signed pixel `x` on, around a periodic one or cut at the edges of an open one.
+#[inline(always)]
+fn add(row: &mut [f64], x: i64, mut weights: &[f32], mass: f64, periodic: bool) {
+    let nx = row.len();
+    let mut column = if periodic {
+        wrapped(x, nx)
+    } else {
+        let skipped = usize::try_from(-x).unwrap_or(0).min(weights.len());
+        weights = &weights[skipped..];
+        let start = usize::try_from(x).unwrap_or(0).min(nx);
+        weights = &weights[..weights.len().min(nx - start)];
+        start
+    };
+    while !weights.is_empty() {
+        let (here, rest) = weights.split_at(weights.len().min(nx - column));
+        let pixels = &mut row[column..column + here.len()];
+        pixels.iter_mut().zip(here).for_each(|(pixel, w)| *pixel += mass * f64::from(*w));
+        (weights, column) = (rest, 0);
     }
 }

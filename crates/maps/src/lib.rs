@@ -45,6 +45,7 @@
 
 mod assign;
 mod augment;
+mod ball;
 mod cloud;
 mod cube;
 mod error;
@@ -62,6 +63,7 @@ mod reference;
 mod region;
 mod rotation;
 mod slabs;
+mod smooth;
 mod smoothing;
 mod strips;
 mod subsample;
