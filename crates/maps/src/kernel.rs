@@ -164,11 +164,13 @@ impl Quadrant {
     }
 
     /// The place of a coordinate in the table: node, fraction beyond it, sign.
+    #[inline(always)]
     pub(crate) fn place(x: f64) -> Place {
         Self::place_on(x, CELLS)
     }
 
     /// The same in a table of `cells` cells.
+    #[inline(always)]
     pub(crate) fn place_on(x: f64, cells: usize) -> Place {
         let t = x.abs().min(1.0) * cells as f64;
         let node = (t as usize).min(cells - 1);
@@ -176,6 +178,7 @@ impl Quadrant {
     }
 
     /// Q at the crossings of one horizontal line with several vertical ones.
+    #[inline(always)]
     pub(crate) fn line(&self, y: Place, xs: &[Place], out: &mut [f64]) {
         let width = CELLS + 1;
         let (low, high) = self.nodes[y.node * width..(y.node + 2) * width].split_at(width);

@@ -68,6 +68,7 @@ mod smoothing;
 mod strips;
 mod subsample;
 pub mod telescope;
+mod tiles;
 
 pub use assign::{Centring, Scheme, assign_2d, assign_3d};
 pub use augment::{Dihedral, shift};

@@ -28,6 +28,24 @@ pub(crate) enum Profile {
     Sphere,
 }
 
+/// The most groups of a row of a stamp.
+const GROUPS: usize = 5;
+
+/// The polynomials of one kernel, and what takes q^2 to their variable.
+struct Blend {
+    pieces: [Piece<f32>; 2],
+    lines: [[f32; 2]; 2],
+}
+
+/// Where a stamp lies.
+pub(crate) struct Stamp {
+    pub(crate) corner: [usize; 2],
+    pub(crate) rows: usize,
+    pub(crate) groups: usize,
+    /// The sum of its weights.
+    pub(crate) total: f64,
+}
+
 /// The middle and half of the width of a piece.
 fn place(piece: usize) -> (f64, f64) {
     let (low, high) = if piece == 0 { (0.0, KNOT) } else { (KNOT, 1.0) };
@@ -70,34 +88,108 @@ impl Profile {
         }
     }
 
-    /// Lays the kernel of `radius` pixels at `at`, `[y, x]`, on the rows `from..=to`: `each` gets the row, its first pixel,
-    /// its weights in whole groups, those beyond the kernel 0, and the number of pixels that it reaches. Square pixels have the means over pixels, others the values at their centres.
+    /// F + h^2/24 (F_xx + F_yy) for square pixels of side h, F for others.
     #[inline(always)]
-    pub(crate) fn rows(
-        &self,
-        at: [f64; 2],
-        radius: [f64; 2],
-        (from, to): (i64, i64),
-        scratch: &mut Vec<f32>,
-        mut each: impl FnMut(i64, i64, &[f32], usize),
-    ) {
+    fn blend(&self, radius: [f64; 2]) -> Blend {
         let square = (radius[0] / radius[1] - 1.0).abs() < 1e-9;
         let share = if square { 1.0 / (24.0 * radius[0] * radius[0]) } else { 0.0 };
-        let blend = |a: &Piece<f64>, b: &Piece<f64>| -> Piece<f32> {
+        let sum = |a: &Piece<f64>, b: &Piece<f64>| -> Piece<f32> {
             std::array::from_fn(|i| (a[i] + share * b[i]) as f32)
         };
-        let (step, knot) = (1.0 / radius[1] as f32, KNOT as f32);
-        let pieces: [Piece<f32>; 2] = match self {
-            Self::Squared { value, laplacian } => [0, 1].map(|p| blend(&value[p], &laplacian[p])),
-            Self::Linear { value, laplacian } => [blend(value, laplacian); 2],
+        let pieces = match self {
+            Self::Squared { value, laplacian } => [0, 1].map(|p| sum(&value[p], &laplacian[p])),
+            Self::Linear { value, laplacian } => [sum(value, laplacian); 2],
             Self::Sphere => [[0.0; DEGREE + 1]; 2],
         };
         let lines = [0, 1].map(|p| {
             let (middle, half) = place(p);
             [(1.0 / half) as f32, (-middle / half) as f32]
         });
-        let inner = |t: f32| horner(&pieces[0], lines[0][0] * t + lines[0][1]);
-        let outer = |t: f32| horner(&pieces[1], lines[1][0] * t + lines[1][1]);
+        Blend { pieces, lines }
+    }
+
+    /// The weights of a kernel of moderate radius on the whole square about it, in `out`: a constant number of groups a row, without a
+    /// branch in the loop. Not for [`Profile::Sphere`].
+    #[inline(always)]
+    pub(crate) fn stamp<const FUSED: bool>(
+        &self,
+        at: [f64; 2],
+        radius: [f64; 2],
+        out: &mut Vec<[f32; LANES]>,
+    ) -> Stamp {
+        let Blend { pieces, lines } = self.blend(radius);
+        let corner = [0, 1].map(|a| (at[a] - radius[a]).floor());
+        let count = [0, 1].map(|a| (at[a] + radius[a]).floor() as usize + 1 - corner[a] as usize);
+        let groups = count[1].div_ceil(LANES).min(GROUPS);
+        let mut squares = [[0f32; LANES]; GROUPS];
+        let (start, step) = (((corner[1] + 0.5 - at[1]) / radius[1]) as f32, (1.0 / radius[1]) as f32);
+        for (g, group) in squares[..groups].iter_mut().enumerate() {
+            for (i, square) in group.iter_mut().enumerate() {
+                let x = times_plus::<FUSED>(step, (g * LANES + i) as f32, start);
+                *square = x * x;
+            }
+        }
+        if out.len() < count[0] * groups {
+            out.resize(count[0] * groups, [0.0; LANES]);
+        }
+        let per_radius = 1.0 / radius[0];
+        for (row, out) in out.chunks_exact_mut(groups).take(count[0]).enumerate() {
+            let dy = (corner[0] + row as f64 + 0.5 - at[0]) * per_radius;
+            let dy2 = (dy * dy) as f32;
+            for (out, squares) in out.iter_mut().zip(&squares) {
+                for i in 0..LANES {
+                    let t = dy2 + squares[i];
+                    let value = match self {
+                        Self::Linear { .. } => {
+                            let [c0, c1, c2, c3, c4, c5, ..] = pieces[0];
+                            let q = t.sqrt();
+                            ((((c5 * q + c4) * q + c3) * q + c2) * q + c1) * q + c0
+                        }
+                        _ => {
+                            let piece = |p: usize| {
+                                horner::<FUSED>(&pieces[p], times_plus::<FUSED>(lines[p][0], t, lines[p][1]))
+                            };
+                            let (inner, outer) = (piece(0), piece(1));
+                            if t < KNOT as f32 { inner } else { outer }
+                        }
+                    };
+                    let inside = value.max(0.0);
+                    out[i] = if t < 1.0 { inside } else { 0.0 };
+                }
+            }
+        }
+        let mut lanes = [0f32; LANES];
+        for group in &out[..count[0] * groups] {
+            for i in 0..LANES {
+                lanes[i] += group[i];
+            }
+        }
+        let total = lanes.iter().map(|&v| f64::from(v)).sum();
+        Stamp { corner: corner.map(|c| c as usize), rows: count[0], groups, total }
+    }
+
+    /// Lays the kernel of `radius` pixels at `at`, `[y, x]`, on the rows `from..=to`, one row of weights after the
+    /// other in whole groups, those beyond the kernel 0; `each` gets the row, its first pixel, and the place of its weights. Square pixels have the means over pixels, others the values at their centres.
+    #[inline(always)]
+    pub(crate) fn rows<const FUSED: bool>(
+        &self,
+        at: [f64; 2],
+        radius: [f64; 2],
+        (from, to): (i64, i64),
+        weights: &mut Vec<f32>,
+        mut each: impl FnMut(i64, i64, usize, usize, &[f32]),
+    ) {
+        let Blend { pieces, lines } = self.blend(radius);
+        let (step, knot) = (1.0 / radius[1] as f32, KNOT as f32);
+        let inner = |t: f32| horner::<FUSED>(&pieces[0], times_plus::<FUSED>(lines[0][0], t, lines[0][1]));
+        let outer = |t: f32| horner::<FUSED>(&pieces[1], times_plus::<FUSED>(lines[1][0], t, lines[1][1]));
+        // No row is longer than the diameter.
+        let most = ((2.0 * radius[1]) as usize + 1).div_ceil(LANES) * LANES;
+        let room = (to - from + 1).max(0) as usize * most;
+        if weights.len() < room {
+            weights.resize(room, 0.0);
+        }
+        let mut end = 0;
         for y in from..=to {
             let dy = (y as f64 + 0.5 - at[0]) / radius[0];
             let chord = 1.0 - dy * dy;
@@ -107,38 +199,46 @@ impl Profile {
             let half = chord.sqrt() * radius[1];
             let first = (at[1] - half - 0.5).ceil();
             let count = ((at[1] + half - 0.5).floor() - first + 1.0).max(0.0) as usize;
-            let groups = count.div_ceil(LANES);
-            if scratch.len() < groups * LANES {
-                scratch.resize(groups * LANES, 0.0);
-            }
-            let row = &mut scratch[..groups * LANES];
+            let begin = end;
+            end = begin + (count.div_ceil(LANES) * LANES).min(most);
+            let row = &mut weights[begin..end];
             let (dy2, start) = ((dy * dy) as f32, ((first + 0.5 - at[1]) / radius[1]) as f32);
             match self {
-                Self::Squared { .. } if dy2 >= knot => fill(row, dy2, start, step, outer),
-                Self::Squared { .. } => fill(row, dy2, start, step, |t| {
+                Self::Squared { .. } if dy2 >= knot => fill::<FUSED>(row, dy2, start, step, outer),
+                Self::Squared { .. } => fill::<FUSED>(row, dy2, start, step, |t| {
                     let (a, b) = (inner(t), outer(t));
                     if t < knot { a } else { b }
                 }),
-                Self::Linear { .. } => fill(row, dy2, start, step, |t| {
+                Self::Linear { .. } => fill::<FUSED>(row, dy2, start, step, |t| {
                     let [c0, c1, c2, c3, c4, c5, ..] = pieces[0];
                     let q = t.sqrt();
                     ((((c5 * q + c4) * q + c3) * q + c2) * q + c1) * q + c0
                 }),
                 Self::Sphere => {
-                    fill(row, dy2, start, step, |t| (1.5 / PI) as f32 * (1.0 - t).max(0.0).sqrt())
+                    fill::<FUSED>(row, dy2, start, step, |t| (1.5 / PI) as f32 * (1.0 - t).max(0.0).sqrt())
                 }
             }
-            each(y, first as i64, row, count);
+            each(y, first as i64, begin, end, weights);
         }
     }
+}
 
-    /// The sum of the weights over all rows.
+/// The sum of a kernel's weights over all its rows.
+pub(crate) struct Sum<'a> {
+    pub(crate) profile: &'a Profile,
+    pub(crate) at: [f64; 2],
+    pub(crate) radius: [f64; 2],
+    pub(crate) scratch: &'a mut Vec<f32>,
+}
+
+impl Sum<'_> {
     #[inline(always)]
-    pub(crate) fn sum(&self, at: [f64; 2], radius: [f64; 2], scratch: &mut Vec<f32>) -> f64 {
+    fn run<const FUSED: bool>(self) -> f64 {
+        let Self { profile, at, radius, scratch } = self;
         let rows = ((at[0] - radius[0]).floor() as i64, (at[0] + radius[0]).floor() as i64);
         let mut lanes = [0f64; LANES];
-        self.rows(at, radius, rows, scratch, |_, _, row, _| {
-            for group in row.chunks_exact(LANES) {
+        profile.rows::<FUSED>(at, radius, rows, scratch, |_, _, from, to, weights| {
+            for group in weights[from..to].chunks_exact(LANES) {
                 lanes.iter_mut().zip(group).for_each(|(sum, v)| *sum += f64::from(*v));
             }
         });
@@ -146,25 +246,40 @@ impl Profile {
     }
 }
 
+impl pulp::WithSimd for Sum<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> f64 {
+        if S::IS_SCALAR { self.run::<false>() } else { self.run::<true>() }
+    }
+}
+
 /// The weights of one row of pixel centres, at squared distances dy2 + (start + step i)^2.
 #[inline(always)]
-fn fill(row: &mut [f32], dy2: f32, start: f32, step: f32, weight: impl Fn(f32) -> f32) {
+fn fill<const FUSED: bool>(row: &mut [f32], dy2: f32, start: f32, step: f32, weight: impl Fn(f32) -> f32) {
     for (g, group) in row.chunks_exact_mut(LANES).enumerate() {
         let first = (g * LANES) as f32;
         for (i, out) in group.iter_mut().enumerate() {
-            let x = start + step * (first + i as f32);
-            let t = dy2 + x * x;
+            let x = times_plus::<FUSED>(step, first + i as f32, start);
+            let t = times_plus::<FUSED>(x, x, dy2);
             let inside = weight(t).max(0.0);
             *out = if t < 1.0 { inside } else { 0.0 };
         }
     }
 }
 
+/// a b + c, rounded once where the processor has an instruction for it.
 #[inline(always)]
-fn horner(c: &Piece<f32>, u: f32) -> f32 {
+fn times_plus<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FUSED { a.mul_add(b, c) } else { a * b + c }
+}
+
+#[inline(always)]
+fn horner<const FUSED: bool>(c: &Piece<f32>, u: f32) -> f32 {
     let mut sum = c[DEGREE];
     for i in (0..DEGREE).rev() {
-        sum = sum * u + c[i];
+        sum = times_plus::<FUSED>(sum, u, c[i]);
     }
     sum
 }
@@ -206,12 +321,12 @@ mod tests {
             let (radius, mut scratch) = ([1e4; 2], Vec::new());
             let at = [0.5, -0.25];
             for row in [0i64, 3000, 4999, 5001, 7000, 9990] {
-                Profile::of(kernel).rows(at, radius, (row, row), &mut scratch, |y, x, weights, count| {
-                    for (i, w) in weights[..count].iter().enumerate().step_by(37) {
+                Profile::of(kernel).rows::<false>(at, radius, (row, row), &mut scratch, |y, x, from, to, weights| {
+                    for (i, w) in weights[from..to].iter().enumerate().step_by(37) {
                         let d = [y as f64 + 0.5 - at[0], (x + i as i64) as f64 + 0.5 - at[1]];
                         let expected = kernel.column(d[0].hypot(d[1]) / 1e4);
                         let error = (f64::from(*w) - expected).abs() / kernel.column(0.0);
-                        assert!(error < 1.5e-4, "{kernel:?} {y} {i}: {w} {expected}");
+                        assert!(error < 2e-4, "{kernel:?} {y} {i}: {w} {expected}");
                     }
                 });
             }
