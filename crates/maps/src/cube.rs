@@ -109,7 +109,7 @@ pub fn project_cube<T: Copy + Into<f64> + Sync>(
     };
     let reach = |i: usize| {
         let planes = match shape_of_kernel {
-            None => Weights::new(scheme, at(i)[0] - 0.5).reach(),
+            None => Weights::reach(scheme, at(i)[0] - 0.5),
             Some(_) => ((at(i)[0] - radius(i)[0]).floor() as i64, (at(i)[0] + radius(i)[0]).floor() as i64),
         };
         grid.clip(0, planes)

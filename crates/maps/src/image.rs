@@ -217,7 +217,8 @@ fn sort(
     let limit = if frame.periodic { 4.0 * frame.extent[0].max(frame.extent[1]) } else { f64::MAX };
     let per_pixel = frame.pixel().map(|p| 1.0 / p);
     let is_kernel = method.needs_radii();
-    let (mut found, mut others) = (Vec::with_capacity(if is_kernel { BLOCK.min(count) } else { 0 }), Vec::new());
+    let (mut found, mut others) =
+        (Vec::with_capacity(if is_kernel { BLOCK.min(count) } else { 0 }), Vec::new());
     for i in block * BLOCK..((block + 1) * BLOCK).min(count) {
         let dot = dot(i);
         if let Some(x) = dot.at.into_iter().find(|x| !x.is_finite()) {
@@ -321,7 +322,7 @@ impl<'a> Brush<'a> {
     fn rows_of(&self, dot: &Dot) -> Option<(i64, i64)> {
         let (at, radius) = self.in_pixels(dot);
         let (first, last) = match self.table {
-            None => Weights::new(self.scheme, at[0] - 0.5).reach(),
+            None => Weights::reach(self.scheme, at[0] - 0.5),
             Some(_) => self.range(0, at[0], radius[0]),
         };
         let clipped = match self.frame.periodic {

@@ -25,7 +25,7 @@ pub enum Kernel {
 }
 
 /// Cells of the quadrant table along one axis.
-const CELLS: usize = 256;
+pub(crate) const CELLS: usize = 256;
 
 /// Coefficients of (1 - q)^4 (1 + 4 q) and of (1 - q)^6 (1 + 6 q + 35 q^2 / 3) in powers of q.
 const WENDLAND_C2: [f64; 6] = [1.0, 0.0, -10.0, 20.0, -15.0, 4.0];
@@ -161,6 +161,12 @@ impl Quadrant {
             }
         }
         Self { nodes }
+    }
+
+    /// Q at the nodes, `[x, y]`.
+    #[cfg(feature = "candle")]
+    pub(crate) fn nodes(&self) -> &[f64] {
+        &self.nodes
     }
 
     /// The place of a coordinate in the table: node, fraction beyond it, sign.

@@ -12,11 +12,11 @@ use crate::Kernel;
 /// The degree of the polynomials in q^2.
 const DEGREE: usize = 8;
 /// The q^2 at which one piece ends and the other begins: the knot of the cubic spline.
-const KNOT: f64 = 0.25;
+pub(crate) const KNOT: f64 = 0.25;
 /// Rows are computed in whole groups of this many pixels.
 pub(crate) const LANES: usize = 16;
 
-type Piece<T> = [T; DEGREE + 1];
+pub(crate) type Piece<T> = [T; DEGREE + 1];
 
 /// The column of a kernel of unit radius and its Laplacian, as polynomials.
 pub(crate) enum Profile {
@@ -47,7 +47,7 @@ pub(crate) struct Stamp {
 }
 
 /// The middle and half of the width of a piece.
-fn place(piece: usize) -> (f64, f64) {
+pub(crate) fn place(piece: usize) -> (f64, f64) {
     let (low, high) = if piece == 0 { (0.0, KNOT) } else { (KNOT, 1.0) };
     (0.5 * (low + high), 0.5 * (high - low))
 }
@@ -321,14 +321,20 @@ mod tests {
             let (radius, mut scratch) = ([1e4; 2], Vec::new());
             let at = [0.5, -0.25];
             for row in [0i64, 3000, 4999, 5001, 7000, 9990] {
-                Profile::of(kernel).rows::<false>(at, radius, (row, row), &mut scratch, |y, x, from, to, weights| {
-                    for (i, w) in weights[from..to].iter().enumerate().step_by(37) {
-                        let d = [y as f64 + 0.5 - at[0], (x + i as i64) as f64 + 0.5 - at[1]];
-                        let expected = kernel.column(d[0].hypot(d[1]) / 1e4);
-                        let error = (f64::from(*w) - expected).abs() / kernel.column(0.0);
-                        assert!(error < 2e-4, "{kernel:?} {y} {i}: {w} {expected}");
-                    }
-                });
+                Profile::of(kernel).rows::<false>(
+                    at,
+                    radius,
+                    (row, row),
+                    &mut scratch,
+                    |y, x, from, to, weights| {
+                        for (i, w) in weights[from..to].iter().enumerate().step_by(37) {
+                            let d = [y as f64 + 0.5 - at[0], (x + i as i64) as f64 + 0.5 - at[1]];
+                            let expected = kernel.column(d[0].hypot(d[1]) / 1e4);
+                            let error = (f64::from(*w) - expected).abs() / kernel.column(0.0);
+                            assert!(error < 2e-4, "{kernel:?} {y} {i}: {w} {expected}");
+                        }
+                    },
+                );
             }
         }
     }

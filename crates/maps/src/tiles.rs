@@ -81,7 +81,7 @@ impl Cut {
             let n = self.shape[axis] as f64;
             let (at, r) = (placed.at[axis], radius[axis]);
             if self.periodic {
-                let inside = at - (at / n).floor() * n;
+                let inside = if (0.0..n).contains(&at) { at } else { at - (at / n).floor() * n };
                 placed.at[axis] = if inside < n { inside } else { 0.0 };
             } else if at + r < 0.0 || at - r > n {
                 return None;
@@ -208,7 +208,9 @@ impl Brush {
     fn lay<const FUSED: bool>(&self, sheet: &mut Sheet, placed: Placed) {
         let Placed { at, radius, mass } = placed;
         let radius = [radius, radius * self.across];
-        let range = |axis: usize| (at[axis] - radius[axis]).floor() as usize..(at[axis] + radius[axis]).floor() as usize;
+        let range = |axis: usize| {
+            (at[axis] - radius[axis]).floor() as usize..(at[axis] + radius[axis]).floor() as usize
+        };
         let (ys, xs) = (range(0), range(1));
         if ys.is_empty() && xs.is_empty() {
             sheet.sums[ys.start * sheet.width + xs.start] += mass;
@@ -221,7 +223,14 @@ impl Brush {
 
     /// The mass in each pixel as a difference of the table's; `ranges` are the first and last pixels.
     #[inline(always)]
-    fn tabulated(&self, sheet: &mut Sheet, [ys, xs]: [Range<usize>; 2], at: [f64; 2], radius: [f64; 2], mass: f64) {
+    fn tabulated(
+        &self,
+        sheet: &mut Sheet,
+        [ys, xs]: [Range<usize>; 2],
+        at: [f64; 2],
+        radius: [f64; 2],
+        mass: f64,
+    ) {
         let per_radius = radius.map(|r| 1.0 / r);
         let edge = |i: usize, axis: usize| Quadrant::place((i as f64 - at[axis]) * per_radius[axis]);
         let Sheet { sums, width, scratch: Scratch { places, lines, .. } } = sheet;
@@ -235,7 +244,9 @@ impl Brush {
             self.table.line(edge(y + 1, 0), places, below);
             let start = y * *width + xs.start;
             let pixels = &mut sums[start..start + nodes - 1];
-            for ((pixel, b), a) in pixels.iter_mut().zip(below[..nodes].windows(2)).zip(above[..nodes].windows(2)) {
+            for ((pixel, b), a) in
+                pixels.iter_mut().zip(below[..nodes].windows(2)).zip(above[..nodes].windows(2))
+            {
                 // Rounding must leave no pixel below zero.
                 *pixel += mass * ((b[1] - a[1]) - (b[0] - a[0])).max(0.0);
             }
@@ -252,7 +263,10 @@ impl Brush {
         for (row, weights) in weights.chunks_exact(groups).take(rows).enumerate() {
             let start = (corner[0] + row) * *width + corner[1];
             let pixels = &mut sums[start..start + groups * LANES];
-            pixels.iter_mut().zip(weights.as_flattened()).for_each(|(pixel, w)| *pixel += scale * f64::from(*w));
+            pixels
+                .iter_mut()
+                .zip(weights.as_flattened())
+                .for_each(|(pixel, w)| *pixel += scale * f64::from(*w));
         }
     }
 }

@@ -78,7 +78,10 @@ pub fn assign_tensor(
             }
         };
         let corners = place.dims()[1] * along.dims()[1];
-        place = (place * n as f64)?.unsqueeze(2)?.broadcast_add(&along.unsqueeze(1)?)?.reshape((count, corners))?;
+        place = (place * n as f64)?
+            .unsqueeze(2)?
+            .broadcast_add(&along.unsqueeze(1)?)?
+            .reshape((count, corners))?;
         weight = weight.unsqueeze(2)?.broadcast_mul(&weights.unsqueeze(1)?)?.reshape((count, corners))?;
     }
     Ok(scatter(cells, &place, &weight)?.reshape(shape)?)
@@ -113,72 +116,4 @@ fn weights(scheme: Scheme, at: &Tensor) -> Result<(Tensor, Tensor)> {
             ((first - 1.0)?, Tensor::cat(&[&far(&v)?, &near(&u)?, &near(&v)?, &far(&u)?], 1)?)
         }
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use candle_core::{Device, Var};
-    use halocast_core::Rng;
-
-    use super::*;
-    use crate::{Centring, Masses, assign_2d, assign_3d};
-
-    const ALL: [Scheme; 4] = [Scheme::Ngp, Scheme::Cic, Scheme::Tsc, Scheme::Pcs];
-
-    #[test]
-    fn equals_the_processor() {
-        let mut rng = Rng::new(2);
-        let points: Vec<[f32; 3]> = (0..3000).map(|_| [0; 3].map(|_| 5.0 * rng.uniform() as f32)).collect();
-        let masses: Vec<f64> = (0..points.len()).map(|i| 1.0 + (i % 5) as f64).collect();
-        let flat: Vec<f32> = points.iter().flatten().copied().collect();
-        let tensor = Tensor::from_vec(flat, (points.len(), 3), &Device::Cpu).unwrap();
-        let weights = Tensor::from_vec(masses.clone(), points.len(), &Device::Cpu).unwrap();
-        for scheme in ALL {
-            let fast = assign_tensor(&tensor, Some(&weights), &[12, 9, 7], &[5.0; 3], true, scheme).unwrap();
-            let slow =
-                assign_3d(&points, Masses::Each(&masses), [12, 9, 7], 5.0, scheme, Centring::Cell).unwrap();
-            let fast: Vec<f32> = fast.flatten_all().unwrap().to_vec1().unwrap();
-            let most = slow.iter().fold(0f32, |m, v| m.max(*v));
-            assert!(fast.iter().zip(&slow).all(|(a, b)| (a - b).abs() <= 1e-5 * most), "{scheme:?}");
-
-            let plane: Vec<[f32; 2]> = points.iter().map(|p| [p[0], p[1]]).collect();
-            let xy = tensor.narrow(1, 0, 2).unwrap();
-            let fast = assign_tensor(&xy, None, &[31, 20], &[5.0; 2], true, scheme).unwrap();
-            let slow =
-                assign_2d(&plane, Masses::Equal(1.0), [31, 20], 5.0, scheme, Centring::Cell).unwrap();
-            let fast: Vec<f32> = fast.flatten_all().unwrap().to_vec1().unwrap();
-            let most = slow.iter().fold(0f32, |m, v| m.max(*v));
-            assert!(fast.iter().zip(&slow).all(|(a, b)| (a - b).abs() <= 1e-5 * most), "{scheme:?}");
-        }
-    }
-
-    #[test]
-    fn an_open_grid_loses_what_is_outside() {
-        let at = Tensor::new(&[[0.0f32, 2.0], [9.0, 2.0]], &Device::Cpu).unwrap();
-        let grid = assign_tensor(&at, None, &[4, 4], &[4.0, 4.0], false, Scheme::Cic).unwrap();
-        assert_eq!(grid.sum_all().unwrap().to_scalar::<f32>().unwrap(), 0.5);
-    }
-
-    #[test]
-    fn gradients_are_those_of_the_weights() {
-        // The mass of cell (1, 1) by cloud in cell: d/dx of (1 - u) (1 - v) with u = x - 1.5.
-        let at = Var::from_tensor(&Tensor::new(&[[1.75f64, 1.6]], &Device::Cpu).unwrap()).unwrap();
-        let grid = assign_tensor(at.as_tensor(), None, &[4, 4], &[4.0, 4.0], true, Scheme::Cic).unwrap();
-        let cell = grid.get(1).unwrap().get(1).unwrap();
-        let gradient = cell.backward().unwrap().get(&at).unwrap().to_vec2::<f64>().unwrap();
-        assert!((gradient[0][0] + 0.9).abs() < 1e-6 && (gradient[0][1] + 0.75).abs() < 1e-6, "{gradient:?}");
-    }
-
-    #[test]
-    fn bad_input_is_named() {
-        let at = Tensor::new(&[[0.0f32, 2.0]], &Device::Cpu).unwrap();
-        let run = |shape: &[usize], sides: &[f64], masses: Option<&Tensor>| {
-            assign_tensor(&at, masses, shape, sides, true, Scheme::Ngp).unwrap_err().to_string()
-        };
-        assert!(run(&[4], &[1.0], None).contains("shape"));
-        assert!(run(&[4, 0], &[1.0, 1.0], None).contains("cells"));
-        assert!(run(&[4, 4], &[1.0, f64::NAN], None).contains("sides"));
-        assert!(run(&[4, 4, 4], &[1.0; 3], None).contains("positions"));
-        assert!(run(&[4, 4], &[1.0; 2], Some(&at)).contains("masses"));
-    }
 }

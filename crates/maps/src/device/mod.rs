@@ -9,7 +9,7 @@ mod change;
 mod kernel;
 mod mesh;
 
-pub use change::{rotate_points, shift_tensor, symmetry_tensor};
+pub use change::{rotate_points, rotate_tensor, shift_tensor, symmetry_tensor};
 pub use kernel::project_tensor;
 pub use mesh::assign_tensor;
 
