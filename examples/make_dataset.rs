@@ -1,18 +1,22 @@
-//! A training set of many mock simulations, from one file of configuration.
+//! A training set of many mock simulations, or of the galaxies of a simulation, from one file of configuration.
 //!
 //! `cargo run --release --example make_dataset -- CONFIG.toml`. A run that was killed goes on where it was; the bytes are
-//! the same. See docs/mock.md for what the fields are and are not.
+//! the same. See docs/mock.md for what the fields of mock simulations are and are not, docs/maps.md for sets of galaxies.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::ensure;
 use clap::Parser;
 use halocast::core::write_whole;
 use halocast_examples::console;
-use halocast_examples::make_dataset::{DatasetConfig, make};
+use halocast_examples::make_dataset::{SetConfig, make, make_galaxies};
 
 #[derive(Parser)]
-#[command(about = "A training set of many mock simulations, in the layout of the CAMELS Multifield Dataset")]
+#[command(
+    about = "A training set of many mock simulations, in the layout of the CAMELS Multifield Dataset, or of galaxies, in that of \
+             skais-mapper"
+)]
 struct Arguments {
     /// The configuration, in TOML.
     config: PathBuf,
@@ -25,6 +29,9 @@ struct Arguments {
     /// Number of simulations, in place of the configuration's.
     #[arg(long)]
     simulations: Option<usize>,
+    /// Number of galaxies, in place of the configuration's.
+    #[arg(long, conflicts_with = "simulations")]
+    galaxies: Option<usize>,
     /// Write what was made to this file as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -36,27 +43,42 @@ struct Arguments {
 fn main() -> ExitCode {
     console::main(|arguments: Arguments| {
         console::set_threads(arguments.threads)?;
-        let mut config = DatasetConfig::read(&arguments.config)?;
-        config.out = arguments.out.unwrap_or(config.out);
-        config.seed = arguments.seed.unwrap_or(config.seed);
-        config.simulations = arguments.simulations.unwrap_or(config.simulations);
-        config.validate()?;
         let start = std::time::Instant::now();
-        let bar = console::bar("simulations", config.list().len() as u64);
-        let report = make(&config, &|done, _| bar.set_position(done))?;
-        bar.finish();
+        let (kind, report, out) = match SetConfig::read(&arguments.config)? {
+            SetConfig::Simulations(mut config) => {
+                ensure!(arguments.galaxies.is_none(), "--galaxies: the configuration is of simulations");
+                config.out = arguments.out.unwrap_or(config.out);
+                config.seed = arguments.seed.unwrap_or(config.seed);
+                config.simulations = arguments.simulations.unwrap_or(config.simulations);
+                config.validate()?;
+                let bar = console::bar("simulations", config.list().len() as u64);
+                let report = make(&config, &|done, _| bar.set_position(done))?;
+                bar.finish();
+                ("simulations", report, config.out)
+            }
+            SetConfig::Galaxies(mut config) => {
+                ensure!(arguments.simulations.is_none(), "--simulations: the configuration is of galaxies");
+                config.out = arguments.out.unwrap_or(config.out);
+                config.seed = arguments.seed.unwrap_or(config.seed);
+                config.galaxies = arguments.galaxies.unwrap_or(config.galaxies);
+                config.validate()?;
+                let bar = console::bar("galaxies", config.galaxies as u64);
+                let report = make_galaxies(&config, &|done, _| bar.set_position(done))?;
+                bar.finish();
+                ("galaxies", report, config.out)
+            }
+        };
         let seconds = start.elapsed().as_secs_f64();
         console::say(format!(
-            "{} mock simulations ({} of them found finished) in {seconds:.1} s: {} files in {}",
+            "{} {kind} ({} of them found finished) in {seconds:.1} s: {} files in {}",
             report.simulations,
             report.resumed,
             report.files.len(),
-            config.out.display()
+            out.display()
         ));
         if let Some(path) = arguments.json {
             let text = serde_json::to_string_pretty(&serde_json::json!({
-                "kind": "mock",
-                "simulations": report.simulations,
+                kind: report.simulations,
                 "resumed": report.resumed,
                 "seconds": seconds,
                 "peak_rss_mb": console::peak_rss_mb(),

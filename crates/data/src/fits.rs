@@ -132,6 +132,17 @@ pub fn read_fits(path: impl AsRef<Path>) -> Result<FitsImage> {
     }
 }
 
+/// Names of lengths in `CUNIT` (FITS standard 4.0, table 3) and how many centimetres they are.
+const LENGTHS: [(&str, f64); 7] = [
+    ("Mpc", 3.085_677_581_491_367e24),
+    ("kpc", 3.085_677_581_491_367e21),
+    ("pc", 3.085_677_581_491_367e18),
+    ("AU", 1.495_978_707e13),
+    ("km", 1e5),
+    ("m", 100.0),
+    ("cm", 1.0),
+];
+
 /// Reads the image of one unit of a file; the primary unit is 0.
 ///
 /// # Errors
@@ -152,7 +163,8 @@ pub fn read_fits_unit(path: impl AsRef<Path>, unit: usize) -> Result<FitsImage> 
 /// Reads the first image of a file as a map. Pixels without a value are NaN: see [`Map::require_finite`].
 ///
 /// The side lengths come from `CDELT` or `CD`, else from `ANGLE` (the side in degrees, as LensTools writes it), else the
-/// length unit is the pixel. Angles are in degrees. The map is not periodic.
+/// length unit is the pixel. With `CUNIT` one of `Mpc`, `kpc`, `pc`, `AU`, `km`, `m`, `cm` on both axes they are lengths of the
+/// first axis's unit; otherwise they are angles, in degrees. The map is not periodic.
 ///
 /// # Errors
 /// As [`read_fits`]; [`Error::Invalid`] when the image has not two axes.
@@ -175,18 +187,28 @@ pub fn read_fits_map(path: impl AsRef<Path>) -> Result<Map> {
         let cdelt = header.number(&format!("CDELT{axis}")).filter(|c| *c != 0.0);
         let column = [1, 2].map(|i| header.number(&format!("CD{i}_{axis}")).unwrap_or(0.0));
         let cd = column[0].hypot(column[1]);
-        let to_degrees = match header.value(&format!("CUNIT{axis}")).map(str::trim) {
-            Some("arcmin") => 1.0 / 60.0,
-            Some("arcsec") => 1.0 / 3600.0,
-            Some("rad") => 1f64.to_degrees(),
-            _ => 1.0,
-        };
-        if cd > 0.0 { Some(cd * to_degrees) } else { cdelt.map(|c| c.abs() * to_degrees) }
+        if cd > 0.0 { Some(cd) } else { cdelt.map(f64::abs) }
     };
-    let (extent, length_unit) = match (scale(1), scale(2), header.number("ANGLE").filter(|a| *a > 0.0)) {
-        (Some(x), Some(y), _) => ([y * ny as f64, x * nx as f64], Unit::degree()),
-        (_, _, Some(side)) => ([side * ny as f64 / nx as f64, side], Unit::degree()),
-        _ => ([ny as f64, nx as f64], Unit::new("pixel", 1.0, 0.0, 0.0)),
+    let label = |axis: usize| header.value(&format!("CUNIT{axis}")).map(str::trim);
+    let length = |axis: usize| label(axis).and_then(|label| LENGTHS.iter().find(|(name, _)| *name == label));
+    let degrees = |axis: usize| match label(axis) {
+        Some("arcmin") => 1.0 / 60.0,
+        Some("arcsec") => 1.0 / 3600.0,
+        Some("rad") => 1f64.to_degrees(),
+        _ => 1.0,
+    };
+    let sides = scale(1).zip(scale(2)).map(|(x, y)| [y * ny as f64, x * nx as f64]);
+    let (extent, length_unit) = match (sides, header.number("ANGLE").filter(|a| *a > 0.0)) {
+        (Some([y, x]), _) => match (length(1), length(2)) {
+            (Some((name, cm)), Some((_, cm_y))) => ([y * cm_y / cm, x], Unit::new(*name, *cm, 0.0, 0.0)),
+            (None, None) => ([y * degrees(2), x * degrees(1)], Unit::degree()),
+            _ => {
+                let got = format!("{:?} and {:?}", label(1), label(2));
+                return Err(Error::invalid(path, "CUNIT1 and CUNIT2", "two lengths or two angles", got));
+            }
+        },
+        (None, Some(side)) => ([side * ny as f64 / nx as f64, side], Unit::degree()),
+        (None, None) => ([ny as f64, nx as f64], Unit::new("pixel", 1.0, 0.0, 0.0)),
     };
     let stem = || path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let named =
@@ -407,6 +429,38 @@ mod tests {
         assert_eq!(image.values.as_slice().unwrap()[..2], [-10.0, 0.0]);
         assert!(image.values[[0, 2]].is_nan());
         assert_eq!(image.header.value("NOTE"), Some("it's / fine"));
+    }
+
+    #[test]
+    fn sides_are_lengths_or_angles_by_their_unit() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.fits");
+        let read = |units: [&str; 2]| {
+            let [one, two] = units.map(|u| format!("= '{u:<8}'"));
+            let cards = [
+                "SIMPLE  = T".to_owned(),
+                "BITPIX  = 8".into(),
+                "NAXIS   = 2".into(),
+                "NAXIS1  = 4".into(),
+                "NAXIS2  = 2".into(),
+                "CDELT1  = -0.5".into(),
+                "CDELT2  = 3.0".into(),
+                format!("CUNIT1  {one}"),
+                format!("CUNIT2  {two}"),
+            ];
+            let cards: Vec<&str> = cards.iter().map(String::as_str).collect();
+            std::fs::write(&path, unit(&cards, &[1; 8])).unwrap();
+            read_fits_map(&path)
+        };
+        let map = read(["Mpc", "Mpc"]).unwrap();
+        assert_eq!((map.extent, map.length_unit.label.as_str()), ([6.0, 2.0], "Mpc"));
+        assert!((map.length_unit.to_cgs / 3.085_677_581e24 - 1.0).abs() < 1e-9);
+        let mixed = read(["kpc", "Mpc"]).unwrap();
+        assert_eq!(mixed.length_unit.label, "kpc");
+        assert!((mixed.extent[0] / 6000.0 - 1.0).abs() < 1e-12 && mixed.extent[1] == 2.0);
+        let angle = read(["arcmin", "deg"]).unwrap();
+        assert_eq!((angle.extent, angle.length_unit), ([6.0, 2.0 / 60.0], Unit::degree()));
+        assert!(read(["Mpc", "deg"]).unwrap_err().to_string().contains("CUNIT"));
     }
 
     #[test]

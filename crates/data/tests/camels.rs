@@ -31,6 +31,7 @@ fn run(base: &Path, folder: &str, names: [&str; 2]) -> PathBuf {
         cosmology: Cosmology::camels(),
         mass_table: [0.0, 0.006, 0.0, 0.0, 0.0, 0.0],
         promised,
+        mock: false,
     };
     let written = tempfile::tempdir().unwrap();
     let snapshot = Snapshot { header, sets, warnings: Vec::new() };

@@ -43,6 +43,17 @@ impl Centring {
     }
 }
 
+/// The largest whole number that is not above `p`, without a call of the mathematics library where it is not huge.
+#[inline]
+pub(crate) fn floor(p: f64) -> (i64, f64) {
+    if p.abs() < 1e15 {
+        let (whole, near) = (p as i64, (p as i64) as f64);
+        if near > p { (whole - 1, near - 1.0) } else { (whole, near) }
+    } else {
+        (p.floor() as i64, p.floor())
+    }
+}
+
 /// The weights of one axis: up to four neighbouring grid points and what each gets.
 #[derive(Clone, Copy)]
 pub(crate) struct Weights {
@@ -55,31 +66,38 @@ impl Weights {
     /// Of the position `p` in units of the grid, whose points lie at integers.
     pub(crate) fn new(scheme: Scheme, p: f64) -> Self {
         match scheme {
-            Scheme::Ngp => Self { first: (p + 0.5).floor() as i64, count: 1, weight: [1.0, 0.0, 0.0, 0.0] },
+            Scheme::Ngp => Self { first: floor(p + 0.5).0, count: 1, weight: [1.0, 0.0, 0.0, 0.0] },
             Scheme::Cic => {
-                let first = p.floor();
-                let u = p - first;
-                Self { first: first as i64, count: 2, weight: [1.0 - u, u, 0.0, 0.0] }
+                let (first, below) = floor(p);
+                let u = p - below;
+                Self { first, count: 2, weight: [1.0 - u, u, 0.0, 0.0] }
             }
             Scheme::Tsc => {
-                let nearest = (p + 0.5).floor();
-                let u = p - nearest;
+                let (nearest, below) = floor(p + 0.5);
+                let u = p - below;
                 let weight = [0.5 * (0.5 - u).powi(2), 0.75 - u * u, 0.5 * (0.5 + u).powi(2), 0.0];
-                Self { first: nearest as i64 - 1, count: 3, weight }
+                Self { first: nearest.saturating_sub(1), count: 3, weight }
             }
             Scheme::Pcs => {
-                let floor = p.floor();
-                let (u, v) = (p - floor, 1.0 - (p - floor));
+                let (first, below) = floor(p);
+                let (u, v) = (p - below, 1.0 - (p - below));
                 let near = |s: f64| (4.0 - 6.0 * s * s + 3.0 * s.powi(3)) / 6.0;
                 let weight = [v.powi(3) / 6.0, near(u), near(v), u.powi(3) / 6.0];
-                Self { first: floor as i64 - 1, count: 4, weight }
+                Self { first: first.saturating_sub(1), count: 4, weight }
             }
         }
     }
 
-    /// The first and the last point.
-    pub(crate) fn reach(&self) -> (i64, i64) {
-        (self.first, self.first + self.count as i64 - 1)
+    /// The first and the last point of the position `p`.
+    #[inline]
+    pub(crate) fn reach(scheme: Scheme, p: f64) -> (i64, i64) {
+        let (before, count) = match scheme {
+            Scheme::Ngp => (floor(p + 0.5).0, 1),
+            Scheme::Cic => (floor(p).0, 2),
+            Scheme::Tsc => (floor(p + 0.5).0.saturating_sub(1), 3),
+            Scheme::Pcs => (floor(p).0.saturating_sub(1), 4),
+        };
+        (before, before.saturating_add(count - 1))
     }
 
     /// The n-th point and its weight.
@@ -181,20 +199,19 @@ fn assign(
     }
     let [nx, ny, nz] = shape;
     let scale: [f64; 3] = std::array::from_fn(|i| shape[i] as f64 / side[i]);
-    let weights = |i: usize, axis: usize| {
-        let scheme = if side[axis].is_finite() { scheme } else { Scheme::Ngp };
-        let offset = if side[axis].is_finite() { centring.offset() } else { 0.0 };
-        Weights::new(scheme, at(i)[axis] * scale[axis] - offset)
-    };
-
-    let strips = Strips::new(nx, count, |i| Some(weights(i, 0).reach()));
+    let flat = !side[2].is_finite();
+    let one = Weights { first: 0, count: 1, weight: [1.0, 0.0, 0.0, 0.0] };
+    let offset = centring.offset();
+    let strips = Strips::new(nx, count, |i| Some(Weights::reach(scheme, at(i)[0] * scale[0] - offset)));
     let height = strips.height();
     let mut out = vec![0f32; nx * ny * nz];
     out.par_chunks_mut(height * ny * nz).enumerate().for_each(|(strip, out)| {
         let mut sums = vec![0f64; out.len()];
         let planes = strip * height..strip * height + out.len() / (ny * nz);
         for i in strips.particles(strip) {
-            let (wx, wy, wz, mass) = (weights(i, 0), weights(i, 1), weights(i, 2), masses.of(i));
+            let (place, mass) = (at(i), masses.of(i));
+            let along = |axis: usize| Weights::new(scheme, place[axis] * scale[axis] - offset);
+            let (wx, wy, wz) = (along(0), along(1), if flat { one } else { along(2) });
             for (x, weight_x) in wx.iter() {
                 let x = wrapped(x, nx);
                 if !planes.contains(&x) {

@@ -5,15 +5,38 @@ use ndarray::Array3;
 use rayon::prelude::*;
 
 use crate::assign::{Weights, wrapped};
+use crate::ball::Ball;
 use crate::kernel::Quadrant;
-use crate::octant::{CELLS, Octant, SPHERE, half_space};
+use crate::octant::{CELLS, Octant};
 use crate::strips::Strips;
 use crate::{Error, Kernel, Masses, Method, Result};
 
 const OPERATION: &str = "projection to a cube";
 
-/// Radius in cells from which a kernel is sampled at cell centres instead of integrated over cells.
-const WIDE: f64 = 40.0;
+/// How a kernel's mass in a cell is found.
+#[derive(Clone, Copy)]
+enum Shape {
+    /// In closed form.
+    Ball,
+    /// From a table of its integral, below this radius in cells; above it from the density at the cell's centre and its Laplacian.
+    Smooth { kernel: Kernel, table: &'static Octant, wide: f64 },
+}
+
+impl Shape {
+    /// None for a kernel that lives in the plane.
+    fn new(kernel: Kernel, cubic_cells: bool) -> Option<Self> {
+        if kernel == Kernel::UniformSphere {
+            return Some(Self::Ball);
+        }
+        // The mean over a cube is f + h^2/24 Laplacian(f) + O(h^4); cells that are no cubes are sampled alone.
+        let wide = match kernel {
+            _ if !cubic_cells => 40.0,
+            Kernel::WendlandC4 => 10.0,
+            _ => 8.0,
+        };
+        Octant::of(kernel).map(|table| Self::Smooth { kernel, table, wide })
+    }
+}
 
 /// The cells of a cube: where its corner lies, how large they are, whether opposite faces meet.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,10 +60,10 @@ impl Volume {
 
 /// The density of particles in (Msun/h) / (Mpc/h)^3, from positions in Mpc/h and masses in Msun/h.
 ///
-/// Every method conserves mass at any ratio of radius to cell: the kernel's mass in a cell is a difference of its tabulated
-/// integral over boxes. Kernels of 40 cells or more in radius are sampled at cell centres and normalised; of such spheres the
-/// cells at the rim get the share that the tangent plane leaves them. `radii` are radii of support. Memory: the cube in f32
-/// and a strip of planes in f64 a thread. O(cells in kernels).
+/// Every method conserves mass at any ratio of radius to cell. A sphere's mass in a cell is its volume in closed form; that of another
+/// kernel is a difference of its tabulated integral over boxes, or for kernels of eight cells or more (ten for Wendland C4) the
+/// mean over the cell by the density and its Laplacian at the centre, normalised. `radii` are radii of support. Memory: the cube
+/// in f32 and a strip of planes in f64 a thread. O(cells in kernels).
 ///
 /// ```
 /// use halocast_maps::{Masses, Method, Volume, project_cube};
@@ -62,7 +85,7 @@ pub fn project_cube<T: Copy + Into<f64> + Sync>(
     volume: &Volume,
     method: Method,
 ) -> Result<Cube> {
-    let table = check(positions, masses, radii, volume, method)?;
+    let shape_of_kernel = check(positions, masses, radii, volume, method)?;
     let Volume { shape: [nx, ny, nz], origin, sides, periodic } = *volume;
     let shape = [nx, ny, nz];
     let per_cell: [f64; 3] = std::array::from_fn(|a| shape[a] as f64 / sides[a]);
@@ -73,19 +96,20 @@ pub fn project_cube<T: Copy + Into<f64> + Sync>(
     let radius = |i: usize| -> [f64; 3] { per_cell.map(|s| radii.map_or(0.0, |r| r[i]) * s) };
     let grid = Grid { shape, periodic };
     let scheme = method.scheme();
-    let is_wide = |r: [f64; 3]| table.is_some() && r.iter().all(|r| *r >= WIDE);
-    let kernel = method.kernel().unwrap_or_default();
-    // One over the sum of the samples of each wide kernel, over all its cells.
-    let scale: Vec<f64> = match table {
-        None => Vec::new(),
-        Some(_) => (0..positions.len())
+    // One over the sum of the weights of each kernel of many cells, over all its cells.
+    let scale: Vec<f64> = match shape_of_kernel {
+        Some(Shape::Smooth { kernel, wide, .. }) => (0..positions.len())
             .into_par_iter()
-            .map(|i| if is_wide(radius(i)) { 1.0 / sample_sum(kernel, at(i), radius(i)) } else { 0.0 })
+            .map(|i| {
+                let radius = radius(i);
+                if radius.iter().all(|r| *r >= wide) { 1.0 / sample_sum(kernel, at(i), radius) } else { 0.0 }
+            })
             .collect(),
+        _ => Vec::new(),
     };
     let reach = |i: usize| {
-        let planes = match table {
-            None => Weights::new(scheme, at(i)[0] - 0.5).reach(),
+        let planes = match shape_of_kernel {
+            None => Weights::reach(scheme, at(i)[0] - 0.5),
             Some(_) => ((at(i)[0] - radius(i)[0]).floor() as i64, (at(i)[0] + radius(i)[0]).floor() as i64),
         };
         grid.clip(0, planes)
@@ -104,10 +128,13 @@ pub fn project_cube<T: Copy + Into<f64> + Sync>(
         };
         for i in strips.particles(strip) {
             let (at, radius, mass) = (at(i), radius(i), masses.of(i));
-            match table {
+            match shape_of_kernel {
                 None => brush.scheme(at.map(|p| Weights::new(scheme, p - 0.5)), mass),
-                Some(_) if scale[i] > 0.0 => brush.wide(kernel, at, radius, mass * scale[i]),
-                Some(table) => brush.kernel(table, at, radius, mass),
+                Some(Shape::Smooth { kernel, .. }) if scale[i] > 0.0 => {
+                    brush.wide(kernel, at, radius, mass * scale[i]);
+                }
+                Some(Shape::Smooth { table, .. }) => brush.kernel(Some(table), at, radius, mass),
+                Some(Shape::Ball) => brush.kernel(None, at, radius, mass),
             }
         }
         out.iter_mut().zip(brush.sums).for_each(|(o, s)| *o = (s * per_volume) as f32);
@@ -130,7 +157,7 @@ fn check<T: Copy + Into<f64> + Sync>(
     radii: Option<&[f64]>,
     volume: &Volume,
     method: Method,
-) -> Result<Option<&'static Octant>> {
+) -> Result<Option<Shape>> {
     if volume.shape.contains(&0) {
         let got = format!("{:?}", volume.shape);
         return Err(value("the number of cells".into(), "at least 1 along each axis", got));
@@ -147,7 +174,9 @@ fn check<T: Copy + Into<f64> + Sync>(
     if !method.needs_radii() {
         return Ok(None);
     }
-    let table = Octant::of(method).ok_or_else(|| {
+    let cell: [f64; 3] = std::array::from_fn(|a| volume.sides[a] / volume.shape[a] as f64);
+    let cubic = cell.iter().all(|c| (c / cell[0] - 1.0).abs() < 1e-9);
+    let shape = method.kernel().and_then(|kernel| Shape::new(kernel, cubic)).ok_or_else(|| {
         value("the method".into(), "one whose kernel lives in space", format!("{method:?}"))
     })?;
     let Some(radii) = radii else {
@@ -164,7 +193,7 @@ fn check<T: Copy + Into<f64> + Sync>(
         let expected = "finite, not negative, at most 2 sides of a periodic volume";
         return Err(value(format!("radius of particle {i}"), expected, radii[i].to_string()));
     }
-    Ok(Some(table))
+    Ok(Some(shape))
 }
 
 #[derive(Clone, Copy, Default)]
@@ -196,6 +225,7 @@ struct Brush {
     planes: std::ops::Range<usize>,
     sums: Vec<f64>,
     places: [Vec<crate::kernel::Place>; 2],
+    ball: Ball,
     faces: [Vec<f64>; 2],
 }
 
@@ -220,8 +250,8 @@ impl Brush {
         }
     }
 
-    /// The exact mass of the kernel in each cell, from its octant table.
-    fn kernel(&mut self, table: &Octant, at: [f64; 3], radius: [f64; 3], mass: f64) {
+    /// The mass of the kernel in each cell, a difference of its integral over boxes: from its table, or a ball's in closed form.
+    fn kernel(&mut self, table: Option<&Octant>, at: [f64; 3], radius: [f64; 3], mass: f64) {
         let [_, ny, nz] = self.grid.shape;
         let range = |axis: usize| self.grid.range(axis, at[axis], radius[axis]);
         let (Some(xs), Some(ys), Some(zs)) = (range(0), range(1), range(2)) else { return };
@@ -235,21 +265,32 @@ impl Brush {
             }
             return;
         }
-        let edge = |i: i64, axis: usize| Quadrant::place_on((i as f64 - at[axis]) / radius[axis], CELLS);
+        let distance = |i: i64, axis: usize| (i as f64 - at[axis]) / radius[axis];
+        let edge = |i: i64, axis: usize| Quadrant::place_on(distance(i, axis), CELLS);
         for (places, (axis, (first, last))) in self.places.iter_mut().zip([(1, ys), (2, zs)]) {
             places.clear();
             places.extend((first..=last + 1).map(|i| edge(i, axis)));
+        }
+        if table.is_none() {
+            let along =
+                |axis: usize, (first, last): (i64, i64)| (first..=last + 1).map(move |i| distance(i, axis));
+            self.ball.place([along(0, xs), along(1, ys), along(2, zs)]);
         }
         let width = self.places[1].len();
         let mut made = None;
         for x in xs.0..=xs.1 {
             let Some(plane) = self.plane(x) else { continue };
+            let (places, ball) = (&self.places, &self.ball);
+            let face = |x: i64, out: &mut Vec<f64>| match table {
+                Some(table) => table.plane(edge(x, 0), &places[0], &places[1], out),
+                None => ball.plane((x - xs.0) as usize, out),
+            };
             let [near, far] = &mut self.faces;
             match made {
                 Some(last) if last == x => std::mem::swap(near, far),
-                _ => table.plane(edge(x, 0), &self.places[0], &self.places[1], near),
+                _ => face(x, near),
             }
-            table.plane(edge(x + 1, 0), &self.places[0], &self.places[1], far);
+            face(x + 1, far);
             made = Some(x + 1);
             for (j, y) in (ys.0..=ys.1).enumerate() {
                 let row = plane + wrapped(y, ny) * nz;
@@ -270,7 +311,7 @@ impl Brush {
         }
     }
 
-    /// The kernel at cell centres, times `mass`.
+    /// A kernel of many cells, times `mass`.
     fn wide(&mut self, kernel: Kernel, at: [f64; 3], radius: [f64; 3], mass: f64) {
         let [_, ny, nz] = self.grid.shape;
         let range = |axis: usize| self.grid.range(axis, at[axis], radius[axis]);
@@ -287,20 +328,14 @@ impl Brush {
     }
 }
 
-/// The density of a kernel of unit radius at a cell's centre; at the rim of a sphere the mean over the cell.
+/// The mean density of a kernel of unit radius over a cell, by the value and the Laplacian at its centre; of cells that are no cubes
+/// the value.
 fn sample(kernel: Kernel, cell: [i64; 3], at: [f64; 3], radius: [f64; 3]) -> f64 {
     let u: [f64; 3] = std::array::from_fn(|a| (cell[a] as f64 + 0.5 - at[a]) / radius[a]);
     let q = u.iter().map(|u| u * u).sum::<f64>().sqrt();
-    if kernel != Kernel::UniformSphere {
-        return kernel.density(q).unwrap_or(0.0);
-    }
-    let gradient: [f64; 3] = std::array::from_fn(|a| u[a] / (q.max(f64::MIN_POSITIVE) * radius[a]));
-    let steepness = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
-    // No point of a cell is farther than this from its centre.
-    if (1.0 - q).abs() > 0.87 * steepness {
-        return if q < 1.0 { SPHERE } else { 0.0 };
-    }
-    SPHERE * half_space((1.0 - q) / steepness, gradient.map(|g| g / steepness))
+    let cubic = radius.iter().all(|r| (r / radius[0] - 1.0).abs() < 1e-9);
+    let curved = if cubic { kernel.density_laplacian(q) / (24.0 * radius[0] * radius[0]) } else { 0.0 };
+    (kernel.density(q).unwrap_or(0.0) + curved).max(0.0)
 }
 
 fn sample_sum(kernel: Kernel, at: [f64; 3], radius: [f64; 3]) -> f64 {

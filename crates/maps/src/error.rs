@@ -39,6 +39,14 @@ pub enum Error {
         /// Why it could not.
         reason: String,
     },
+    /// Candle failed.
+    #[cfg(feature = "candle")]
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+    /// An operation on tensors failed.
+    #[cfg(feature = "candle")]
+    #[error(transparent)]
+    Kernels(#[from] halocast_kernels::Error),
     /// A species, a field or a unit of the snapshot was refused by the core types.
     #[error(transparent)]
     Core(#[from] halocast_core::Error),

@@ -8,6 +8,7 @@ use crate::{Error, Result, Rotation};
 
 /// Which subhalos of a catalogue become galaxies.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Selection {
     /// The fewest particles of `counted` species together: 10,000 in the sets of the talks.
     pub particles: u64,

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::assign::{Scheme, Weights, wrapped};
 use crate::kernel::{Place, Quadrant};
+use crate::smooth::{Profile, Sum};
 use crate::strips::Strips;
+use crate::tiles::{self, BLOCK, Cut, Placed, REACH, Sorted};
 use crate::{Error, Kernel, Result};
 
 /// How the mass of a particle is laid on the pixels.
@@ -158,8 +160,9 @@ pub(crate) struct Dot {
 
 /// Mass per pixel of `images` images, `[image, y, x]`, of the particles that `dot` gives for `0 .. count`.
 ///
-/// Every strip of rows is summed by one thread, in float64 and in the order of the particles, straight into the images: the sums are the
-/// same at any number of threads, and no thread has an image of its own.
+/// Kernels of moderate radius are laid on [tiles](crate::tiles), all else by strips of rows: every strip is summed by one thread,
+/// in float64 and in the order of the particles, straight into the images. The sums are the same at any number of threads, and no
+/// thread has an image of its own.
 pub(crate) fn deposit(
     operation: &'static str,
     frame: &Frame,
@@ -169,50 +172,100 @@ pub(crate) fn deposit(
     dot: impl Fn(usize) -> Dot + Sync,
 ) -> Result<Array3<f64>> {
     frame.check(operation)?;
-    let dots = |i: usize| -> Option<(usize, String, &'static str, f64)> {
+    let [ny, nx] = frame.shape;
+    let mut all = Array3::zeros((images, ny, nx));
+    let cut = Cut::new(frame.shape, frame.periodic);
+    for (image, mut out) in all.outer_iter_mut().enumerate() {
+        let sort = |block: usize| sort(operation, frame, &cut, method, image, block, count, &dot);
+        let sorted: Vec<(Sorted, Vec<Dot>)> =
+            (0..count.div_ceil(BLOCK)).into_par_iter().map(sort).collect::<Result<_>>()?;
+        let (tiles, others): (Vec<_>, Vec<_>) = sorted.into_iter().unzip();
+        if let Some(kernel) = method.kernel() {
+            let brush = tiles::Brush {
+                arch: pulp::Arch::new(),
+                table: kernel.quadrant(),
+                profile: Profile::of(kernel),
+                wide: wide(method, frame),
+                across: frame.pixel()[0] / frame.pixel()[1],
+            };
+            out.assign(&cut.lay(&tiles, &brush));
+        }
+        drop(tiles);
+        let others: Vec<Dot> = others.into_iter().flatten().collect();
+        if let Some(sums) = out.as_slice_mut().filter(|_| !others.is_empty()) {
+            strips(frame, method, &others, sums);
+        }
+    }
+    Ok(all)
+}
+
+/// Checks and sorts the particles of a block that one image sees: those of each tile, and those that are laid by strips. The first that is bad is the error of the first block that has one.
+fn sort(
+    operation: &'static str,
+    frame: &Frame,
+    cut: &Cut,
+    method: Method,
+    image: usize,
+    block: usize,
+    count: usize,
+    dot: &impl Fn(usize) -> Dot,
+) -> Result<(Sorted, Vec<Dot>)> {
+    let value = |what: String, expected, got: f64| {
+        Err(Error::Value { operation, what, expected, got: got.to_string() })
+    };
+    // Beyond this a kernel is flat over the whole image and only costs time.
+    let limit = if frame.periodic { 4.0 * frame.extent[0].max(frame.extent[1]) } else { f64::MAX };
+    let per_pixel = frame.pixel().map(|p| 1.0 / p);
+    let is_kernel = method.needs_radii();
+    let (mut found, mut others) =
+        (Vec::with_capacity(if is_kernel { BLOCK.min(count) } else { 0 }), Vec::new());
+    for i in block * BLOCK..((block + 1) * BLOCK).min(count) {
         let dot = dot(i);
         if let Some(x) = dot.at.into_iter().find(|x| !x.is_finite()) {
-            return Some((i, format!("position of particle {i}"), "finite", x));
+            return value(format!("position of particle {i}"), "finite", x);
         }
-        if method.needs_radii() {
-            // Beyond this a kernel is flat over the whole image and only costs time.
-            let limit = 4.0 * frame.extent[0].max(frame.extent[1]);
-            let (what, r) = (format!("radius of particle {i}"), dot.radius);
-            if !(r >= 0.0 && (r <= limit || !frame.periodic) && r.is_finite()) {
-                return Some((i, what, "finite, not negative, at most 4 sides of a periodic image", r));
-            }
+        if is_kernel && !(dot.radius >= 0.0 && dot.radius <= limit) {
+            let expected = "finite, not negative, at most 4 sides of a periodic image";
+            return value(format!("radius of particle {i}"), expected, dot.radius);
         }
-        None
-    };
-    if let Some((_, what, expected, got)) = (0..count).into_par_iter().find_map_first(dots) {
-        return Err(Error::Value { operation, what, expected, got: got.to_string() });
+        if dot.image != Some(image) {
+            continue;
+        }
+        let radius = per_pixel.map(|s| dot.radius * s);
+        if !is_kernel || radius[0].max(radius[1]) >= REACH {
+            others.push(dot);
+            continue;
+        }
+        let at = [0, 1].map(|a| (dot.at[a] - frame.origin[a]) * per_pixel[a]);
+        let mut placed = Placed { at, radius: radius[0], mass: dot.mass };
+        if let Some(tile) = cut.tile_of(&mut placed, radius) {
+            found.push((tile as u32, placed));
+        }
     }
+    Ok((Sorted::new(cut.number(), &found), others))
+}
+
+/// Lays particles by strips of rows.
+fn strips(frame: &Frame, method: Method, dots: &[Dot], sums: &mut [f64]) {
     let [ny, nx] = frame.shape;
     let template = Brush::new(frame, method);
-    // One over the sum of the samples of each wide kernel, over all its pixels.
-    let scale: Vec<f64> = match template.table {
+    // One over the sum of the weights of each kernel of many pixels, over all its pixels.
+    let scale: Vec<f64> = match template.profile {
         None => Vec::new(),
-        Some(table) => (0..count).into_par_iter().map(|i| template.wide_scale(table, &dot(i))).collect(),
+        Some(profile) => dots
+            .par_iter()
+            .map_init(Vec::new, |scratch, dot| template.wide_scale(profile, dot, scratch))
+            .collect(),
     };
-    let mut sums = vec![0.0; images * ny * nx];
-    for (image, sums) in sums.chunks_mut(ny * nx).enumerate() {
-        let here = |i: usize| Some(dot(i)).filter(|dot| dot.image == Some(image));
-        let strips = Strips::new(ny, count, |i| template.rows_of(&here(i)?));
-        let height = strips.height();
-        sums.par_chunks_mut(height * nx).enumerate().for_each(|(strip, sums)| {
-            let start = strip * height;
-            let mut brush = Brush { rows: start..start + sums.len() / nx, ..Brush::new(frame, method) };
-            for i in strips.particles(strip) {
-                brush.lay(sums, &dot(i), scale.get(i).copied().unwrap_or(0.0));
-            }
-        });
-    }
-    Array3::from_shape_vec((images, ny, nx), sums).map_err(|e| Error::Value {
-        operation,
-        what: "the number of images".into(),
-        expected: "one that fits in memory",
-        got: e.to_string(),
-    })
+    let strips = Strips::new(ny, dots.len(), |i| template.rows_of(&dots[i]));
+    let height = strips.height();
+    sums.par_chunks_mut(height * nx).enumerate().for_each(|(strip, sums)| {
+        let start = strip * height;
+        let mut brush = Brush { rows: start..start + sums.len() / nx, ..Brush::new(frame, method) };
+        for i in strips.particles(strip) {
+            brush.lay(sums, &dots[i], scale.get(i).copied().unwrap_or(0.0));
+        }
+    });
 }
 
 /// Lays particles on one strip of rows; holds the scratch space that saves an allocation for each.
@@ -221,16 +274,25 @@ struct Brush<'a> {
     scale: [f64; 2],
     scheme: Scheme,
     table: Option<&'static Quadrant>,
+    profile: Option<&'static Profile>,
     wide: f64,
+    arch: pulp::Arch,
     rows: Range<usize>,
     places: Vec<Place>,
     lines: [Vec<f64>; 2],
+    weights: Vec<f32>,
 }
 
-/// Radius in pixels from which a kernel is sampled at pixel centres instead of integrated over pixels. The sphere's rim is
-/// too steep for samples until its table is no finer than the pixels.
-fn wide(method: Method) -> f64 {
-    if method == Method::Sphere { 256.0 } else { 64.0 }
+/// Radius in pixels from which the weight of a pixel follows from the profile at its centre instead of the integral over it. Pixels
+/// that are not square are sampled alone. The sphere's rim is too steep for that until its table is no finer than the pixels.
+fn wide(method: Method, frame: &Frame) -> f64 {
+    let [y, x] = frame.pixel();
+    match method {
+        Method::Sphere => 256.0,
+        _ if (y / x - 1.0).abs() >= 1e-9 => 64.0,
+        Method::WendlandC4 => 8.0,
+        _ => 6.0,
+    }
 }
 
 impl<'a> Brush<'a> {
@@ -240,10 +302,13 @@ impl<'a> Brush<'a> {
             scale: frame.pixel().map(|p| 1.0 / p),
             scheme: method.scheme(),
             table: method.kernel().map(Kernel::quadrant),
-            wide: wide(method),
+            profile: method.kernel().map(Profile::of),
+            wide: wide(method, frame),
+            arch: pulp::Arch::new(),
             rows: 0..0,
             places: Vec::new(),
             lines: [Vec::new(), Vec::new()],
+            weights: Vec::new(),
         }
     }
 
@@ -257,7 +322,7 @@ impl<'a> Brush<'a> {
     fn rows_of(&self, dot: &Dot) -> Option<(i64, i64)> {
         let (at, radius) = self.in_pixels(dot);
         let (first, last) = match self.table {
-            None => Weights::new(self.scheme, at[0] - 0.5).reach(),
+            None => Weights::reach(self.scheme, at[0] - 0.5),
             Some(_) => self.range(0, at[0], radius[0]),
         };
         let clipped = match self.frame.periodic {
@@ -270,10 +335,12 @@ impl<'a> Brush<'a> {
     /// Lays one particle; `wide` is the scale of its samples, or zero.
     fn lay(&mut self, strip: &mut [f64], dot: &Dot, wide: f64) {
         let (at, radius) = self.in_pixels(dot);
-        match self.table {
-            None => self.scheme(strip, at, dot.mass),
-            Some(table) if wide > 0.0 => self.wide(table, strip, at, radius, dot.mass * wide),
-            Some(table) => self.kernel(table, strip, at, radius, dot.mass),
+        match (self.table, self.profile) {
+            (Some(_), Some(profile)) if wide > 0.0 => {
+                self.wide(profile, strip, at, radius, dot.mass * wide);
+            }
+            (Some(table), _) => self.kernel(table, strip, at, radius, dot.mass),
+            _ => self.scheme(strip, at, dot.mass),
         }
     }
 
@@ -359,39 +426,84 @@ impl<'a> Brush<'a> {
         }
     }
 
-    /// One over the sum of the samples of a kernel that is wide, over all its pixels, also those outside an open image; else zero.
-    fn wide_scale(&self, table: &Quadrant, dot: &Dot) -> f64 {
+    /// One over the sum of the weights of a kernel of many pixels, also those outside an open image; else zero.
+    fn wide_scale(&self, profile: &Profile, dot: &Dot, scratch: &mut Vec<f32>) -> f64 {
         let (at, radius) = self.in_pixels(dot);
         if radius[0].min(radius[1]) < self.wide {
             return 0.0;
         }
-        let whole = |axis: usize| {
-            let (at, r) = (at[axis], radius[axis]);
-            (at - r).floor() as i64..=(at + r).floor() as i64
-        };
-        let squared = |i: i64, axis: usize| ((i as f64 + 0.5 - at[axis]) / radius[axis]).powi(2);
-        let sum: f64 = whole(0)
-            .map(|y| {
-                let dy = squared(y, 0);
-                whole(1).map(|x| table.sample(dy + squared(x, 1))).sum::<f64>()
-            })
-            .sum();
-        1.0 / sum
+        1.0 / self.arch.dispatch(Sum { profile, at, radius, scratch })
     }
 
-    /// The kernel at pixel centres, times `mass`.
-    fn wide(&mut self, table: &Quadrant, strip: &mut [f64], at: [f64; 2], radius: [f64; 2], mass: f64) {
-        let nx = self.frame.shape[1];
-        let squared = |i: i64, axis: usize| ((i as f64 + 0.5 - at[axis]) / radius[axis]).powi(2);
-        let ((y0, y1), (x0, x1)) = (self.range(0, at[0], radius[0]), self.range(1, at[1], radius[1]));
-        for y in y0..=y1 {
-            let Some(row) = self.row(y) else { continue };
-            let dy = squared(y, 0);
-            let mut column = wrapped(x0, nx);
-            for x in x0..=x1 {
-                strip[row + column] += mass * table.sample(dy + squared(x, 1));
-                column = if column + 1 == nx { 0 } else { column + 1 };
-            }
+    /// A kernel of many pixels, its weights times `mass`, on the rows of this strip.
+    fn wide(&mut self, profile: &Profile, strip: &mut [f64], at: [f64; 2], radius: [f64; 2], mass: f64) {
+        let [ny, nx] = self.frame.shape;
+        let (first, last) = self.range(0, at[0], radius[0]);
+        let (rows, periodic, arch) = (self.rows.clone(), self.frame.periodic, self.arch);
+        // The images of the strip that the kernel reaches.
+        let turns = if periodic { first.div_euclid(ny as i64)..=last.div_euclid(ny as i64) } else { 0..=0 };
+        for turn in turns {
+            let offset = turn * ny as i64 + rows.start as i64;
+            let range = (first.max(offset), last.min(offset + rows.len() as i64 - 1));
+            let scratch = &mut self.weights;
+            let strip = &mut *strip;
+            arch.dispatch(Wide { profile, at, radius, range, offset, nx, mass, periodic, scratch, strip });
         }
+    }
+}
+
+/// A kernel of many pixels on rows of a strip that begins with the row `offset`.
+struct Wide<'a> {
+    profile: &'a Profile,
+    at: [f64; 2],
+    radius: [f64; 2],
+    range: (i64, i64),
+    offset: i64,
+    nx: usize,
+    mass: f64,
+    periodic: bool,
+    scratch: &'a mut Vec<f32>,
+    strip: &'a mut [f64],
+}
+
+impl Wide<'_> {
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        let Self { profile, at, radius, range, offset, nx, mass, periodic, scratch, strip } = self;
+        profile.rows::<FUSED>(at, radius, range, scratch, |y, x, from, to, weights| {
+            let row = (y - offset) as usize * nx;
+            // What is beyond the kernel is 0.
+            add(&mut strip[row..row + nx], x, &weights[from..to], mass, periodic);
+        });
+    }
+}
+
+impl pulp::WithSimd for Wide<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        if S::IS_SCALAR { self.run::<false>() } else { self.run::<true>() }
+    }
+}
+
+/// Adds weights times `mass` to a row from the signed pixel `x` on, around a periodic one or cut at the edges of an open one.
+#[inline(always)]
+fn add(row: &mut [f64], x: i64, mut weights: &[f32], mass: f64, periodic: bool) {
+    let nx = row.len();
+    let mut column = if periodic {
+        wrapped(x, nx)
+    } else {
+        let skipped = usize::try_from(-x).unwrap_or(0).min(weights.len());
+        weights = &weights[skipped..];
+        let start = usize::try_from(x).unwrap_or(0).min(nx);
+        weights = &weights[..weights.len().min(nx - start)];
+        start
+    };
+    while !weights.is_empty() {
+        let (here, rest) = weights.split_at(weights.len().min(nx - column));
+        let pixels = &mut row[column..column + here.len()];
+        pixels.iter_mut().zip(here).for_each(|(pixel, w)| *pixel += mass * f64::from(*w));
+        (weights, column) = (rest, 0);
     }
 }

@@ -25,7 +25,7 @@ pub enum Kernel {
 }
 
 /// Cells of the quadrant table along one axis.
-const CELLS: usize = 256;
+pub(crate) const CELLS: usize = 256;
 
 /// Coefficients of (1 - q)^4 (1 + 4 q) and of (1 - q)^6 (1 + 6 q + 35 q^2 / 3) in powers of q.
 const WENDLAND_C2: [f64; 6] = [1.0, 0.0, -10.0, 20.0, -15.0, 4.0];
@@ -80,6 +80,19 @@ impl Kernel {
         }
     }
 
+    /// (1/r^2) d/dr (r^2 dW/dr) times H^5, where W is [`Kernel::density`]; 0 for kernels that are not smooth in space.
+    pub(crate) fn density_laplacian(self, q: f64) -> f64 {
+        let p = 1.0 - q;
+        match self {
+            _ if q >= 1.0 => 0.0,
+            Self::CubicSpline if q < 0.5 => 8.0 / PI * (72.0 * q - 36.0),
+            Self::CubicSpline => 96.0 / PI * p * (1.0 - p / q),
+            Self::WendlandC2 => 630.0 / PI * p * p * (2.0 * q - 1.0),
+            Self::WendlandC4 => -866.25 / PI * p.powi(4) * (1.0 + 4.0 * q - 15.0 * q * q),
+            Self::UniformSphere | Self::PlanarWendlandC2 => 0.0,
+        }
+    }
+
     /// The table of this kernel, made at its first use.
     pub(crate) fn quadrant(self) -> &'static Quadrant {
         static TABLES: [OnceLock<Quadrant>; 5] = [const { OnceLock::new() }; 5];
@@ -112,13 +125,10 @@ fn chord(b: f64, z: f64, coefficients: &[f64]) -> f64 {
 ///
 /// The mass in any pixel is a difference of four Q, so that the pixels of a particle sum to its mass at any ratio of
 /// radius to pixel, without renormalisation. Between the nodes Q is bilinear: the kernel is constant over squares of
-/// 1/256 of its radius. One column of the same kernel in q^2 serves pixels smaller than a few of those squares.
+/// 1/256 of its radius. Larger kernels have a [`Profile`](crate::smooth::Profile).
 pub(crate) struct Quadrant {
     /// Q at the nodes, `[x, y]`, (CELLS + 1)^2.
     nodes: Vec<f64>,
-    /// The column at equal steps of q^2.
-    column: Vec<f64>,
-    kernel: Kernel,
 }
 
 impl Quadrant {
@@ -150,16 +160,23 @@ impl Quadrant {
                 nodes[(i + 1) * width + j + 1] = nodes[i * width + j + 1] + row;
             }
         }
-        let column = (0..=COLUMN + 1).map(|i| kernel.column((i as f64 / COLUMN as f64).sqrt())).collect();
-        Self { nodes, column, kernel }
+        Self { nodes }
+    }
+
+    /// Q at the nodes, `[x, y]`.
+    #[cfg(feature = "candle")]
+    pub(crate) fn nodes(&self) -> &[f64] {
+        &self.nodes
     }
 
     /// The place of a coordinate in the table: node, fraction beyond it, sign.
+    #[inline(always)]
     pub(crate) fn place(x: f64) -> Place {
         Self::place_on(x, CELLS)
     }
 
     /// The same in a table of `cells` cells.
+    #[inline(always)]
     pub(crate) fn place_on(x: f64, cells: usize) -> Place {
         let t = x.abs().min(1.0) * cells as f64;
         let node = (t as usize).min(cells - 1);
@@ -167,6 +184,7 @@ impl Quadrant {
     }
 
     /// Q at the crossings of one horizontal line with several vertical ones.
+    #[inline(always)]
     pub(crate) fn line(&self, y: Place, xs: &[Place], out: &mut [f64]) {
         let width = CELLS + 1;
         let (low, high) = self.nodes[y.node * width..(y.node + 2) * width].split_at(width);
@@ -177,24 +195,7 @@ impl Quadrant {
             *out = x.sign * (left + x.fraction * (right - left));
         }
     }
-
-    /// The column at squared distance `q2`, for kernels of many pixels.
-    pub(crate) fn sample(&self, q2: f64) -> f64 {
-        if q2 >= 1.0 {
-            return 0.0;
-        }
-        if self.kernel == Kernel::UniformSphere {
-            // The square root at the rim has no table.
-            return 1.5 / PI * (1.0 - q2).sqrt();
-        }
-        let t = q2 * COLUMN as f64;
-        let i = t as usize;
-        self.column[i] + (t - i as f64) * (self.column[i + 1] - self.column[i])
-    }
 }
-
-/// Steps of the column table in q^2.
-const COLUMN: usize = 4096;
 
 /// See [`Quadrant::place`].
 #[derive(Clone, Copy)]
@@ -241,6 +242,19 @@ mod tests {
                 let at = |i: usize| kernel.density((b * b + z(i).powi(2)).sqrt()).unwrap();
                 let sum: f64 = (0..n).map(|i| 2.0 * half * at(i) / n as f64).sum();
                 assert!((sum - kernel.column(b)).abs() < 1e-8, "{kernel:?} {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_laplacian_is_that_of_the_density() {
+        for kernel in [Kernel::CubicSpline, Kernel::WendlandC2, Kernel::WendlandC4] {
+            for q in [0.1, 0.3, 0.49, 0.51, 0.7, 0.95] {
+                let (e, f) = (1e-4, |r: f64| kernel.density(r).unwrap());
+                let second = (f(q + e) - 2.0 * f(q) + f(q - e)) / (e * e);
+                let expected = second + (f(q + e) - f(q - e)) / (e * q);
+                let found = kernel.density_laplacian(q);
+                assert!((found - expected).abs() < 1e-2, "{kernel:?} {q}: {found} {expected}");
             }
         }
     }

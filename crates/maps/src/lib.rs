@@ -41,12 +41,15 @@
 //!
 //! # Features
 //!
-//! None: everything here is always there.
+//! * `candle`: projection and every augmentation on tensors, on the device of a model (`assign_tensor`, `project_tensor`, `apply_tensor`, ...).
 
 mod assign;
 mod augment;
+mod ball;
 mod cloud;
 mod cube;
+#[cfg(feature = "candle")]
+mod device;
 mod error;
 pub mod fields;
 mod galaxy;
@@ -62,15 +65,21 @@ mod reference;
 mod region;
 mod rotation;
 mod slabs;
+mod smooth;
 mod smoothing;
 mod strips;
 mod subsample;
 pub mod telescope;
+mod tiles;
 
 pub use assign::{Centring, Scheme, assign_2d, assign_3d};
 pub use augment::{Dihedral, shift};
 pub use cloud::{CloudAugmentation, PointFeature, particle_cloud, rotate_cloud, translate_cloud, turn_box};
 pub use cube::{Volume, project_cube};
+#[cfg(feature = "candle")]
+pub use device::{
+    assign_tensor, project_tensor, rotate_points, rotate_tensor, shift_tensor, symmetry_tensor,
+};
 pub use error::{Error, Result};
 pub use galaxy::{
     Aspect, Principal, Selection, half_mass_radius, orient, select_subhalos, skais_views, unwrap_positions,

@@ -63,6 +63,12 @@ impl Octahedral {
         inverse
     }
 
+    /// The axes that become the first, second and third, and which are reversed.
+    #[cfg(feature = "candle")]
+    pub(crate) fn parts(self) -> ([usize; 3], [bool; 3]) {
+        (self.axes, self.flip)
+    }
+
     /// What it does to vectors, as a matrix; of determinant -1 for reflections.
     pub fn matrix(self) -> Rotation {
         let sign = |a: usize| if self.flip[a] { -1.0 } else { 1.0 };

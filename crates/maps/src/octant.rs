@@ -1,12 +1,11 @@
 //! The mass of a kernel over boxes about its centre, for cubes.
 
-use std::f64::consts::PI;
 use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
+use crate::Kernel;
 use crate::kernel::Place;
-use crate::{Kernel, Method};
 
 /// Cells of the table along one axis.
 pub(crate) const CELLS: usize = 128;
@@ -22,40 +21,34 @@ pub(crate) struct Octant {
 }
 
 impl Octant {
-    /// The table of a method whose kernel lives in space, made at its first use.
-    pub(crate) fn of(method: Method) -> Option<&'static Self> {
+    /// The table of a smooth kernel that lives in space, made at its first use.
+    pub(crate) fn of(kernel: Kernel) -> Option<&'static Self> {
         static TABLES: [OnceLock<Octant>; 5] = [const { OnceLock::new() }; 5];
-        let kernel = method.kernel().filter(|kernel| kernel.density(0.0).is_some())?;
+        if kernel == Kernel::UniformSphere || kernel.density(0.0).is_none() {
+            return None;
+        }
         Some(TABLES[kernel as usize].get_or_init(|| Octant::new(kernel)))
     }
 
     fn new(kernel: Kernel) -> Self {
         let step = 1.0 / CELLS as f64;
         let half_diagonal = 0.5 * step * 3f64.sqrt();
-        // Two Gauss-Legendre nodes a side are exact for cubics; cells at the rim of a sphere are cut to pieces.
+        // Two Gauss-Legendre nodes a side are exact for cubics.
         let near = 0.5 - 0.5 / 3f64.sqrt();
-        let smooth: [f64; 2] = [near, 1.0 - near];
-        let fine: [f64; 8] = std::array::from_fn(|i| (i as f64 + 0.5) / 8.0);
-        let mean = |cell: [usize; 3], points: &[f64]| {
-            let mut sum = 0.0;
-            for u in points {
-                for v in points {
-                    for w in points {
-                        let [x, y, z] = [(0, u), (1, v), (2, w)].map(|(a, p)| step * (cell[a] as f64 + p));
-                        sum += kernel.density((x * x + y * y + z * z).sqrt()).unwrap_or(0.0);
-                    }
-                }
-            }
-            sum / points.len().pow(3) as f64
-        };
         let mass = |cell: [usize; 3]| {
             let middle = cell.map(|c| step * (c as f64 + 0.5));
-            let r = middle.iter().map(|m| m * m).sum::<f64>().sqrt();
-            match kernel {
-                _ if r > 1.0 + half_diagonal => 0.0,
-                Kernel::UniformSphere if r > 1.0 - half_diagonal => mean(cell, &fine),
-                _ => mean(cell, &smooth),
+            if middle.iter().map(|m| m * m).sum::<f64>().sqrt() > 1.0 + half_diagonal {
+                return 0.0;
             }
+            let mut sum = 0.0;
+            for corner in 0..8usize {
+                let point = |a: usize| {
+                    let offset = if corner >> a & 1 == 0 { near } else { 1.0 - near };
+                    (step * (cell[a] as f64 + offset)).powi(2)
+                };
+                sum += kernel.density((point(0) + point(1) + point(2)).sqrt()).unwrap_or(0.0);
+            }
+            sum
         };
         let planes: Vec<Vec<f64>> = (0..CELLS)
             .into_par_iter()
@@ -100,26 +93,6 @@ impl Octant {
     }
 }
 
-/// The share of a unit cell on the inner side of a plane: `distance` from the cell's centre to the plane, positive when the
-/// centre is inside; `normal` a unit vector.
-///
-/// The volume below a plane in a cube is a sum of cubes of its distances to the corners (Scardovelli & Zaleski 2000).
-pub(crate) fn half_space(distance: f64, normal: [f64; 3]) -> f64 {
-    let n = normal.map(|x| x.abs().max(1e-4));
-    let d = distance + 0.5 * (n[0] + n[1] + n[2]);
-    let mut sum = 0.0;
-    for corner in 0..8usize {
-        let bits = [corner & 1, corner >> 1 & 1, corner >> 2 & 1];
-        let reach = d - (0..3).map(|a| bits[a] as f64 * n[a]).sum::<f64>();
-        let sign = if corner.count_ones() % 2 == 0 { 1.0 } else { -1.0 };
-        sum += sign * reach.max(0.0).powi(3);
-    }
-    (sum / (6.0 * n[0] * n[1] * n[2])).clamp(0.0, 1.0)
-}
-
-/// 3 / (4 pi): the density of a sphere of unit mass and radius.
-pub(crate) const SPHERE: f64 = 0.75 / PI;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,8 +100,8 @@ mod tests {
 
     #[test]
     fn the_octant_holds_the_mass_of_boxes() {
-        for method in [Method::Sph, Method::Sphere, Method::WendlandC2, Method::WendlandC4] {
-            let (table, kernel) = (Octant::of(method).unwrap(), method.kernel().unwrap());
+        for kernel in [Kernel::CubicSpline, Kernel::WendlandC2, Kernel::WendlandC4] {
+            let table = Octant::of(kernel).unwrap();
             let mut out = Vec::new();
             for [x, y, z] in [[1.0, 1.0, 1.0], [0.5, 0.25, 0.8], [-0.3, 0.7, 0.2], [2.0, -5.0, -0.4]] {
                 let place = |v: f64| Quadrant::place_on(v, CELLS);
@@ -141,25 +114,9 @@ mod tests {
                     let r = (0..3).map(|a| (c[a] * p[a]).powi(2)).sum::<f64>().sqrt();
                     sum += kernel.density(r).unwrap() * c[0] * c[1] * c[2] / (n as f64).powi(3);
                 }
-                assert!((out[0] - sum).abs() < 2e-4, "{method:?} {x} {y} {z}: {} {sum}", out[0]);
+                assert!((out[0] - sum).abs() < 2e-4, "{kernel:?} {x} {y} {z}: {} {sum}", out[0]);
             }
         }
-        assert!(Octant::of(Method::Wendland).is_none());
-    }
-
-    #[test]
-    fn a_plane_cuts_a_cell() {
-        let diagonal = [1.0 / 3f64.sqrt(); 3];
-        for normal in [[1.0, 0.0, 0.0], [0.0, -1.0, 0.0], diagonal] {
-            assert!((half_space(0.0, normal) - 0.5).abs() < 1e-6);
-            assert!((half_space(0.2, normal) + half_space(-0.2, normal) - 1.0).abs() < 1e-6);
-        }
-        assert!((half_space(0.25, [0.0, 1.0, 0.0]) - 0.75).abs() < 1e-3);
-        // The corner beyond a diagonal plane at depth d is a tetrahedron of volume d^3 sqrt(3) / 2.
-        let depth = 0.1;
-        let outside = 1.0 - half_space(0.5 * 3f64.sqrt() - depth, diagonal);
-        assert!((outside - depth.powi(3) * 3f64.sqrt() / 2.0).abs() < 1e-9);
-        assert!((half_space(2.0, diagonal) - 1.0).abs() < 1e-12);
-        assert_eq!(half_space(-2.0, diagonal), 0.0);
+        assert!(Octant::of(Kernel::PlanarWendlandC2).is_none());
     }
 }

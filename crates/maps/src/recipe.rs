@@ -133,27 +133,27 @@ impl Recipe {
     /// # Errors
     /// [`Error::Value`] for shifts of an open map.
     pub fn apply(self, map: &Map, rng: &mut Rng) -> Result<Vec<Map>> {
-        let six = || {
-            // The four rotations and two reflections: all but the two reflections in the diagonals.
-            Dihedral::all().into_iter().filter(|d| !d.transpose || d.flip_y != d.flip_x)
-        };
-        Ok(match self {
-            Self::Dihedral8 => Dihedral::all().iter().map(|d| d.apply(map)).collect(),
-            Self::Mudur6 => six().map(|d| d.apply(map)).collect(),
+        if self == Self::Mudur24 && !map.periodic {
+            let got = format!("{:?}, which is open", map.field);
+            return Err(refuse("a shift of field", "periodic", got));
+        }
+        let copies = self.elements(map.shape(), rng).into_iter();
+        Ok(copies.map(|(by, element)| element.apply(&shift(map, by))).collect())
+    }
+
+    /// The shift and the symmetry of each copy of a map of this shape.
+    pub(crate) fn elements(self, [ny, nx]: [usize; 2], rng: &mut Rng) -> Vec<([i64; 2], Dihedral)> {
+        // The four rotations and two reflections: all but the two reflections in the diagonals.
+        let six = || Dihedral::all().into_iter().filter(|d| !d.transpose || d.flip_y != d.flip_x);
+        match self {
+            Self::Dihedral8 => Dihedral::all().map(|d| ([0, 0], d)).to_vec(),
+            Self::Mudur6 => six().map(|d| ([0, 0], d)).collect(),
             Self::Mudur24 => {
-                if !map.periodic {
-                    return Err(refuse(
-                        "a shift of field",
-                        "periodic",
-                        format!("{:?}, which is open", map.field),
-                    ));
-                }
-                let [ny, nx] = map.shape();
                 let mut shifts = vec![[0, 0]];
                 shifts.extend((0..3).map(|_| [rng.below(ny) as i64, rng.below(nx) as i64]));
-                shifts.iter().flat_map(|by| six().map(|d| d.apply(&shift(map, *by)))).collect()
+                shifts.iter().flat_map(|by| six().map(|d| (*by, d))).collect()
             }
-        })
+        }
     }
 }
 

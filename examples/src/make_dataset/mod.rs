@@ -1,10 +1,44 @@
-//! Training sets of many simulations: mock universes to maps and cubes in the layout of the CAMELS Multifield Dataset.
+//! Training sets: mock universes to maps and cubes in the layout of the CAMELS Multifield Dataset, and galaxies, mock or of a
+//! simulation, to images in the layout of skais-mapper.
 
 mod config;
 mod fields;
+mod galaxies;
+mod galaxy_config;
+mod parts;
 mod run;
 mod shards;
 
 pub use config::{DatasetConfig, Format, SetKind};
 pub use fields::{FIELDS, Radii, field_cube, field_maps};
+pub use galaxies::make_galaxies;
+pub use galaxy_config::{Domain, GalaxySetConfig, Source, Views};
 pub use run::{Report, make};
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+/// What a file of configuration asks for.
+pub enum SetConfig {
+    /// Simulations.
+    Simulations(Box<DatasetConfig>),
+    /// Galaxies: the file says `kind = "galaxies"`.
+    Galaxies(Box<GalaxySetConfig>),
+}
+
+impl SetConfig {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// When it cannot be read, is not of either form, or asks for something absurd.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let galaxies = text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("kind"));
+        Ok(match galaxies {
+            true => Self::Galaxies(Box::new(GalaxySetConfig::read(path)?)),
+            false => Self::Simulations(Box::new(DatasetConfig::read(path)?)),
+        })
+    }
+}

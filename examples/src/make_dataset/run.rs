@@ -2,9 +2,8 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result};
 use halocast::core::{Progress, Rng, write_whole};
 use halocast::data::{CmdName, split_by_group, write_npy, write_params};
 use halocast::mock::{Populated, Universe};
@@ -12,6 +11,7 @@ use ndarray::{Array2, ArrayD, Axis, IxDyn};
 
 use super::config::{DatasetConfig, Simulation};
 use super::fields::{Radii, field_cube, field_maps};
+use super::parts::{claim, make_missing};
 use super::shards::shards;
 
 /// What was made.
@@ -24,9 +24,6 @@ pub struct Report {
     /// Simulations that were found finished.
     pub resumed: usize,
 }
-
-/// The file that says what the folder holds.
-const RECIPE: &str = "dataset.json";
 
 /// Makes a set, one simulation a thread at a time, and writes:
 ///
@@ -45,21 +42,7 @@ const RECIPE: &str = "dataset.json";
 pub fn make(config: &DatasetConfig, progress: &Progress<'_>) -> Result<Report> {
     config.validate()?;
     let out = &config.out;
-    let mut recipe = serde_json::json!({
-        "kind": "mock",
-        "what": "a stand-in for development, not a simulation to publish with",
-        "halocast": env!("CARGO_PKG_VERSION"),
-        "config": config,
-    });
-    // Where it lies is not what it is.
-    recipe["config"]["out"] = serde_json::Value::Null;
-    let recipe = serde_json::to_string_pretty(&recipe)?;
-    let path = out.join(RECIPE);
-    match std::fs::read_to_string(&path) {
-        Ok(old) if old != recipe => bail!("{}: holds another set; choose another folder", path.display()),
-        Ok(_) => {}
-        Err(_) => write_whole(&path, |w| w.write_all(recipe.as_bytes()))?,
-    }
+    claim(out, "mock", "a stand-in for development, not a simulation to publish with", config)?;
     let simulations = config.list();
     let parts: Vec<PathBuf> = (0..simulations.len()).map(|i| out.join(format!("parts/{i:06}"))).collect();
     let files = expected(config);
@@ -102,26 +85,8 @@ fn simulate(
     parts: &[PathBuf],
     progress: &Progress<'_>,
 ) -> Result<()> {
-    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let work = || -> Result<()> {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
-        loop {
-            let i = next.fetch_add(1, Ordering::Relaxed);
-            if i >= list.len() {
-                return Ok(());
-            }
-            if !whole(config, &parts[i]) {
-                pool.install(|| one(config, &list[i], &parts[i]))
-                    .with_context(|| format!("simulation {i}"))?;
-            }
-            progress(done.fetch_add(1, Ordering::Relaxed) as u64 + 1, list.len() as u64);
-        }
-    };
-    let threads = rayon::current_num_threads().clamp(1, list.len().max(1));
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().try_for_each(|w| w.join().map_err(|_| anyhow!("a simulation panicked"))?)
-    })
+    let is_there = |i: usize| whole(config, &parts[i]);
+    make_missing(list.len(), "simulation", is_there, |i| one(config, &list[i], &parts[i]), progress)
 }
 
 /// One simulation: `[field, map, y, x]` and `[field, x, y, z]`.

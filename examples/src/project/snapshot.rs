@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use halocast::core::{Snapshot, Species, Unit};
+use halocast::core::{ParticleSet, Snapshot, Species, Unit};
 use halocast::data::{ReadOptions, read_snapshot};
 use halocast::maps::fields::{Quantity, project_field};
 use halocast::maps::{Axis, Method, ProjectOptions, Region, particles};
@@ -130,7 +130,9 @@ fn region(path: &Path, snapshot: &Snapshot, options: &Options) -> Result<Region>
 /// The cube about the particles of all species, or the box where they spread over more than `full` of it.
 fn bounding(snapshot: &Snapshot, full: f64) -> Result<Region> {
     let (mut low, mut high) = ([f64::INFINITY; 3], [f64::NEG_INFINITY; 3]);
-    for set in snapshot.sets.values().filter(|set| !set.is_empty()) {
+    let placed = |set: &&ParticleSet| !set.is_empty() && set.field("Coordinates").is_ok();
+    // Tracers have no place of their own.
+    for set in snapshot.sets.values().filter(placed) {
         for p in particles(snapshot, set.species())?.positions {
             for axis in 0..3 {
                 (low[axis], high[axis]) = (low[axis].min(p[axis]), high[axis].max(p[axis]));

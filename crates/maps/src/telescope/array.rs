@@ -56,9 +56,31 @@ impl ArrayLayout {
         Self { latitude, antennas }.checked()
     }
 
+    /// SKA-Mid as it is planned to be in its Array Assembly 4: the 64 dishes of MeerKAT, first, and 133 of the SKA, to a metre.
+    ///
+    /// # Source
+    /// SKAO's `ska-ost-array-config` 2.3.1, after SKA-TEL-INSA-0000537; the longest baseline is 160 km.
+    ///
+    /// # Errors
+    /// Never: the table is part of the library, and tested.
+    pub fn ska_mid() -> Result<Self> {
+        Self::from_table(include_str!("tables/ska_mid_aa4.txt"), -30.712925)
+    }
+
+    /// SKA-Low as it is planned to be in its Array Assembly 4: 512 stations of 38 m, 224 of them in the core, to a metre.
+    ///
+    /// # Source
+    /// SKAO's `ska-low-tmdata`, after SKA-TEL-SKO-0000422; the longest baseline is 73 km.
+    ///
+    /// # Errors
+    /// Never: the table is part of the library, and tested.
+    pub fn ska_low() -> Result<Self> {
+        Self::from_table(include_str!("tables/ska_low_aa4.txt"), -26.824_722_08)
+    }
+
     /// Three arms of antennas in logarithmic spirals about a core, in the manner of SKA-Mid and SKA-Low: `core` antennas evenly over a disc
-    /// of radius `inner` metres in a sunflower pattern, and `arm` antennas on each arm out to `outer` metres. Not the surveyed positions of
-    /// either telescope: for those read their table by [`ArrayLayout::from_table`].
+    /// of radius `inner` metres in a sunflower pattern, and `arm` antennas on each arm out to `outer` metres. Their own
+    /// positions are [`ArrayLayout::ska_mid`] and [`ArrayLayout::ska_low`].
     ///
     /// # Errors
     /// As [`ArrayLayout::from_table`]; radii that are not positive and ascending.
@@ -126,6 +148,32 @@ mod tests {
         assert!(refused("0 0\n1 nan").contains("line 2"));
         assert!(refused("0 0").contains("at least 2"));
         assert!(ArrayLayout::from_table("0 0\n1 1", 91.0).is_err());
+    }
+
+    #[test]
+    fn the_tables_of_the_ska_have_its_numbers() {
+        // Antennas, metres of the longest baseline, least distance of two, antennas within 1.5 km.
+        for (array, count, longest, apart, core) in [
+            (ArrayLayout::ska_mid().unwrap(), 197, 159_600.0, 28.0, 110..160),
+            (ArrayLayout::ska_low().unwrap(), 512, 73_440.0, 22.0, 224..300),
+        ] {
+            assert_eq!(array.antennas.len(), count);
+            let flat = |a: &[f64; 3], b: &[f64; 3]| (a[0] - b[0]).hypot(a[1] - b[1]);
+            let (mut far, mut near) = (0.0f64, f64::INFINITY);
+            for (i, a) in array.antennas.iter().enumerate() {
+                for b in &array.antennas[..i] {
+                    far = far.max(flat(a, b));
+                    near = near.min(flat(a, b));
+                }
+                // The Earth falls away from the plane; what is left are hills.
+                let r = flat(a, &[0.0; 3]);
+                let height = a[2] + r * r / 12.74e6;
+                assert!(height.abs() < 300.0, "antenna {i} of {count}: {height} m");
+            }
+            assert!((far / longest - 1.0).abs() < 2e-3 && near > apart, "{far} {near}");
+            let within = array.antennas.iter().filter(|a| flat(a, &[0.0; 3]) < 1500.0).count();
+            assert!(core.contains(&within), "{within}");
+        }
     }
 
     #[test]
