@@ -1,8 +1,10 @@
 //! The pages of the documentation: their code is tested, their links lead somewhere.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use halocast_tests::run;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -56,5 +58,32 @@ fn links_and_pictures_of_the_pages_are_there() -> Result<()> {
         }
     }
     ensure!(links > 20, "only {links} links found");
+    Ok(())
+}
+
+#[test]
+fn the_options_that_the_pages_name_exist() -> Result<()> {
+    let mut help: BTreeMap<String, String> = BTreeMap::new();
+    for page in pages()? {
+        let text = std::fs::read_to_string(&page)?.replace("\\\n", " ");
+        for command in text.split("--example ").skip(1) {
+            let line = command.split(['\n', '`', '#', '|']).next().unwrap_or_default();
+            let Some((name, arguments)) = line.split_once(" -- ") else { continue };
+            let name = name.trim();
+            if !root().join("examples").join(format!("{name}.rs")).exists() {
+                continue;
+            }
+            if !help.contains_key(name) {
+                let said = String::from_utf8(run(name, &["--help"])?.stdout)?;
+                help.insert(name.to_owned(), said);
+            }
+            for word in arguments.split_whitespace().filter(|word| word.starts_with("--") && word.len() > 2) {
+                let option = word.split('=').next().unwrap_or(word);
+                let known = help[name].split(|c: char| !c.is_alphanumeric() && c != '-').any(|w| w == option);
+                ensure!(known, "{}: {name} has no option {option}", page.display());
+            }
+        }
+    }
+    ensure!(help.len() > 5, "only {} programs are named", help.len());
     Ok(())
 }
