@@ -12,6 +12,7 @@ pub mod quickstart;
 pub mod report;
 pub mod science;
 pub mod summarize;
+pub mod toml_file;
 pub mod train;
 pub mod truth;
 pub mod zoo;

@@ -183,5 +183,10 @@ selection = { particles = 4000, counted = ["DarkMatter", "Gas"], centrals_only =
     ensure!((0.1 * total..total).contains(&sum), "{sum:e} Msun of {total:e}");
     let none = configuration(folder.path(), &text.replace("galaxies = 2", "galaxies = 9"))?;
     let nowhere = folder.path().join("nowhere").display().to_string();
-    requires_one_clear_line(&run("make_dataset", &[&none, "--out", &nowhere])?, &["groups_099", "at least 9"])
+    requires_one_clear_line(
+        &run("make_dataset", &[&none, "--out", &nowhere])?,
+        &["groups_099", "at least 9"],
+    )?;
+    ensure!(!Path::new(&nowhere).exists(), "a refused set left {nowhere}");
+    Ok(())
 }

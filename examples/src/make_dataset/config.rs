@@ -8,6 +8,7 @@ use halocast::mock::{BaryonConfig, Feedback, HaloConfig, UniverseConfig};
 use serde::{Deserialize, Serialize};
 
 use super::fields::FIELDS;
+use crate::toml_file::read_toml;
 
 /// Which parameters vary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,11 +137,7 @@ impl DatasetConfig {
     /// # Errors
     /// When it cannot be read, is not of this form, or asks for something absurd.
     pub fn read(path: &Path) -> Result<Self> {
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let mut config: Self = toml::from_str(&text).map_err(|e| {
-            anyhow::anyhow!("{}: {}", path.display(), e.to_string().trim().replace('\n', " "))
-        })?;
+        let mut config: Self = read_toml(path)?;
         if config.out.is_relative() {
             config.out = path.parent().unwrap_or(Path::new("")).join(&config.out);
         }

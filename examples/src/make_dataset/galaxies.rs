@@ -63,13 +63,14 @@ pub fn make_galaxies(config: &GalaxySetConfig, progress: &Progress<'_>) -> Resul
         Some(_) => ("galaxies", "galaxies of a simulation"),
     };
     let out = &config.out;
+    let (files, n) = (expected(config), config.galaxies);
+    let finished = files.iter().all(|f| f.exists());
+    // What cannot be made leaves nothing behind.
+    let galaxies = if finished { None } else { Some(open(config)?) };
     claim(out, kind, what, config)?;
-    let files = expected(config);
-    let n = config.galaxies;
-    if files.iter().all(|f| f.exists()) {
+    let Some(galaxies) = galaxies else {
         return Ok(Report { files, simulations: n, resumed: n });
-    }
-    let galaxies = open(config)?;
+    };
     let parts: Vec<PathBuf> = (0..n).map(|i| out.join(format!("parts/{i:06}"))).collect();
     // The images are written after the facts.
     let is_there = |i: usize| parts[i].with_extension("npy").exists();

@@ -9,6 +9,8 @@ use halocast::maps::{Method, Selection};
 use halocast::mock::Population;
 use serde::{Deserialize, Serialize};
 
+use crate::toml_file::read_toml;
+
 /// The word that a file of this form begins with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -194,11 +196,7 @@ impl GalaxySetConfig {
     /// # Errors
     /// When it cannot be read, is not of this form, or asks for something absurd.
     pub fn read(path: &Path) -> Result<Self> {
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let mut config: Self = toml::from_str(&text).map_err(|e| {
-            anyhow::anyhow!("{}: {}", path.display(), e.to_string().trim().replace('\n', " "))
-        })?;
+        let mut config: Self = read_toml(path)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut paths = vec![&mut config.out];
         if let Some(source) = &mut config.source {

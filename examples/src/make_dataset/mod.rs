@@ -17,7 +17,9 @@ pub use run::{Report, make};
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+
+use crate::toml_file::read_toml;
 
 /// What a file of configuration asks for.
 pub enum SetConfig {
@@ -33,9 +35,7 @@ impl SetConfig {
     /// # Errors
     /// When it cannot be read, is not of either form, or asks for something absurd.
     pub fn read(path: &Path) -> Result<Self> {
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let galaxies = text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("kind"));
+        let galaxies = read_toml::<toml::Table>(path)?.contains_key("kind");
         Ok(match galaxies {
             true => Self::Galaxies(Box::new(GalaxySetConfig::read(path)?)),
             false => Self::Simulations(Box::new(DatasetConfig::read(path)?)),

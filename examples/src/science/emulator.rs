@@ -35,7 +35,7 @@ pub struct EmulatorOptions {
 /// How far the mean P(k) that one predictor gives for a vector of parameters is from that of its simulation: the mean over
 /// k of |ln P / P_truth|, averaged over the vectors of the test set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Error {
+pub struct PowerError {
     /// The predictor.
     pub name: String,
     /// Its error for P(k) of the overdensity.
@@ -58,7 +58,7 @@ pub struct Emulated {
     /// Maps drawn for each.
     pub maps: usize,
     /// The emulator first.
-    pub errors: Vec<Error>,
+    pub errors: Vec<PowerError>,
     /// Seconds of training of the conditional and of the unconditional model.
     pub train_s: [f64; 2],
     /// Largest resident memory in MB.
@@ -145,7 +145,7 @@ pub fn emulator(options: &EmulatorOptions) -> Result<Emulated> {
         let [(density, density_error), (logarithm, logarithm_error)] =
             [0, 1].map(|k| moments(theirs.iter().map(|d| d[k])));
         let beaten = (i > 0).then(|| closer as f64 / ours.len() as f64);
-        Error { name: (*name).into(), density, density_error, logarithm, logarithm_error, beaten }
+        PowerError { name: (*name).into(), density, density_error, logarithm, logarithm_error, beaten }
     });
     let errors = errors.collect();
     picture(&testing, &samples, &truth, &examples, options)?;

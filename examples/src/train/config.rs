@@ -9,6 +9,7 @@ use halocast::train::TrainConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::make_dataset::DatasetConfig;
+use crate::toml_file::read_toml;
 
 /// A run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -128,12 +129,11 @@ impl RunConfig {
     /// # Errors
     /// When it cannot be read, is not of this form, or a change is none.
     pub fn read(path: &Path, changes: &[String]) -> Result<Self> {
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let plain = |e: String| anyhow::anyhow!("{}: {}", path.display(), e.trim().replace('\n', " "));
-        let mut table: toml::Table = toml::from_str(&text).map_err(|e| plain(e.to_string()))?;
+        let mut table: toml::Table = read_toml(path)?;
         changes.iter().try_for_each(|change| set(&mut table, change))?;
-        let mut config = Self::deserialize(table).map_err(|e| plain(e.to_string()))?;
+        let mut config = Self::deserialize(table).map_err(|e| {
+            anyhow::anyhow!("{}: {}", path.display(), e.to_string().trim().replace('\n', " "))
+        })?;
         let beside = path.parent().unwrap_or(Path::new(""));
         let resolve = |file: &mut PathBuf| {
             if file.is_relative() && !file.as_os_str().is_empty() {
