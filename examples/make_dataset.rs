@@ -6,11 +6,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use clap::Parser;
 use halocast::core::write_whole;
 use halocast_examples::console;
-use halocast_examples::make_dataset::{SetConfig, make, make_galaxies};
+use halocast_examples::make_dataset::{SetConfig, Share, make, make_galaxies};
 
 #[derive(Parser)]
 #[command(
@@ -32,6 +32,9 @@ struct Arguments {
     /// Number of galaxies, in place of the configuration's.
     #[arg(long, conflicts_with = "simulations")]
     galaxies: Option<usize>,
+    /// Which process this is, of how many that make the set together; what the launcher (mpirun, srun) says when left out.
+    #[arg(long, value_name = "RANK/RANKS")]
+    share: Option<String>,
     /// Write what was made to this file as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -43,6 +46,10 @@ struct Arguments {
 fn main() -> ExitCode {
     console::main(|arguments: Arguments| {
         console::set_threads(arguments.threads)?;
+        let share = match &arguments.share {
+            Some(text) => Share::parse(text).context("--share")?,
+            None => Share::of_launcher(|name| std::env::var(name).ok())?,
+        };
         let start = std::time::Instant::now();
         let (kind, report, out) = match SetConfig::read(&arguments.config)? {
             SetConfig::Simulations(mut config) => {
@@ -52,7 +59,7 @@ fn main() -> ExitCode {
                 config.simulations = arguments.simulations.unwrap_or(config.simulations);
                 config.validate()?;
                 let bar = console::bar("simulations", config.list().len() as u64);
-                let report = make(&config, &|done, _| bar.set_position(done))?;
+                let report = make(&config, share, &|done, _| bar.set_position(done))?;
                 bar.finish();
                 ("simulations", report, config.out)
             }
@@ -63,11 +70,14 @@ fn main() -> ExitCode {
                 config.galaxies = arguments.galaxies.unwrap_or(config.galaxies);
                 config.validate()?;
                 let bar = console::bar("galaxies", config.galaxies as u64);
-                let report = make_galaxies(&config, &|done, _| bar.set_position(done))?;
+                let report = make_galaxies(&config, share, &|done, _| bar.set_position(done))?;
                 bar.finish();
                 ("galaxies", report, config.out)
             }
         };
+        if !share.is_first() {
+            return Ok(());
+        }
         let seconds = start.elapsed().as_secs_f64();
         console::say(format!(
             "{} {kind} ({} of them found finished) in {seconds:.1} s: {} files in {}",

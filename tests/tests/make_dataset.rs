@@ -86,6 +86,39 @@ fn a_set_that_is_killed_again_and_again_ends_in_the_same_bytes() -> Result<()> {
     Ok(())
 }
 
+/// As mpirun starts them, one of which is killed and started again.
+#[test]
+fn processes_make_a_set_together() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let [whole, shared] = ["whole", "shared"].map(|name| folder.path().join(name));
+    let alone = run("make_dataset", &[configuration(&whole, "npy")?.to_str().context("text")?])?;
+    ensure!(alone.status.success(), "{}", String::from_utf8_lossy(&alone.stderr));
+    let config = configuration(&shared, "npy")?;
+    let start = |rank: &str| -> Result<std::process::Child> {
+        Ok(Command::new(program("make_dataset")?)
+            .args([config.as_os_str(), "--threads".as_ref(), "1".as_ref()])
+            .env("OMPI_COMM_WORLD_RANK", rank)
+            .env("OMPI_COMM_WORLD_SIZE", "3")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?)
+    };
+    let mut ranks = ["0", "1", "2"].map(start).into_iter().collect::<Result<Vec<_>>>()?;
+    ranks[2].kill()?;
+    ranks[2].wait()?;
+    // The first waits for the parts of the third.
+    ensure!(
+        ranks[1].wait()?.success() && ranks[0].try_wait()?.is_none(),
+        "rank 1 failed or rank 0 did not wait"
+    );
+    ranks[2] = start("2")?;
+    for (rank, mut child) in ranks.into_iter().enumerate() {
+        ensure!(child.wait()?.success(), "rank {rank} failed");
+    }
+    ensure!(files(&whole.join("set"))? == files(&shared.join("set"))?, "other bytes");
+    Ok(())
+}
+
 #[test]
 fn bad_configurations_are_one_clear_line() -> Result<()> {
     let folder = tempfile::tempdir()?;

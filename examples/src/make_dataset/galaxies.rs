@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::Report;
 use super::galaxy_config::{Domain, GalaxySetConfig, Views};
 use super::parts::{claim, make_missing};
+use super::share::Share;
 
 /// What a part knows of its galaxy beside the images.
 #[derive(Serialize, Deserialize)]
@@ -56,7 +57,7 @@ enum Galaxies {
 ///
 /// # Errors
 /// When the configuration is absurd, the folder is another set's, a simulation has too few galaxies, or the disk refuses.
-pub fn make_galaxies(config: &GalaxySetConfig, progress: &Progress<'_>) -> Result<Report> {
+pub fn make_galaxies(config: &GalaxySetConfig, share: Share, progress: &Progress<'_>) -> Result<Report> {
     config.validate()?;
     let (kind, what) = match config.source {
         None => ("mock galaxies", "a stand-in for development, not a simulation to publish with"),
@@ -67,15 +68,19 @@ pub fn make_galaxies(config: &GalaxySetConfig, progress: &Progress<'_>) -> Resul
     let finished = files.iter().all(|f| f.exists());
     // What cannot be made leaves nothing behind.
     let galaxies = if finished { None } else { Some(open(config)?) };
-    claim(out, kind, what, config)?;
+    claim(out, kind, what, config, share)?;
     let Some(galaxies) = galaxies else {
         return Ok(Report { files, simulations: n, resumed: n });
     };
     let parts: Vec<PathBuf> = (0..n).map(|i| out.join(format!("parts/{i:06}"))).collect();
     // The images are written after the facts.
-    let is_there = |i: usize| parts[i].with_extension("npy").exists();
-    let resumed = (0..n).filter(|i| is_there(*i)).count();
-    make_missing(n, "galaxy", is_there, |i| one(config, &galaxies, i, &parts[i]), progress)?;
+    let whole = |i: usize| parts[i].with_extension("npy").exists();
+    let resumed = (0..n).filter(|i| whole(*i)).count();
+    let is_there = |i: usize| whole(i) || (!share.is_first() && files.iter().all(|f| f.exists()));
+    make_missing(n, "galaxy", share, is_there, |i| one(config, &galaxies, i, &parts[i]), progress)?;
+    if !share.is_first() {
+        return Ok(Report { files, simulations: n, resumed });
+    }
     assemble(config, &parts)?;
     std::fs::remove_dir_all(out.join("parts")).context("cannot remove the parts")?;
     Ok(Report { files, simulations: n, resumed })

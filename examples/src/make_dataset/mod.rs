@@ -8,12 +8,14 @@ mod galaxy_config;
 mod parts;
 mod run;
 mod shards;
+mod share;
 
 pub use config::{DatasetConfig, Format, SetKind};
 pub use fields::{FIELDS, Radii, field_cube, field_maps};
 pub use galaxies::make_galaxies;
 pub use galaxy_config::{Domain, GalaxySetConfig, Source, Views};
 pub use run::{Report, make};
+pub use share::Share;
 
 use std::path::Path;
 

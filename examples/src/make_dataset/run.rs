@@ -13,6 +13,7 @@ use super::config::{DatasetConfig, Simulation};
 use super::fields::{Radii, field_cube, field_maps};
 use super::parts::{claim, make_missing};
 use super::shards::shards;
+use super::share::Share;
 
 /// What was made.
 #[derive(Clone, Debug)]
@@ -35,14 +36,15 @@ pub struct Report {
 /// * `dataset.json`, the whole configuration and the version: *mock* is its first word.
 ///
 /// Every simulation is a part file first, written whole or not at all. A run that was killed goes on from its parts and ends
-/// with the same bytes; a folder of another configuration is refused.
+/// with the same bytes; a folder of another configuration is refused. Several processes, each with its `share`, make a set
+/// together.
 ///
 /// # Errors
 /// When the configuration is absurd, the folder is another set's, or the disk refuses.
-pub fn make(config: &DatasetConfig, progress: &Progress<'_>) -> Result<Report> {
+pub fn make(config: &DatasetConfig, share: Share, progress: &Progress<'_>) -> Result<Report> {
     config.validate()?;
     let out = &config.out;
-    claim(out, "mock", "a stand-in for development, not a simulation to publish with", config)?;
+    claim(out, "mock", "a stand-in for development, not a simulation to publish with", config, share)?;
     let simulations = config.list();
     let parts: Vec<PathBuf> = (0..simulations.len()).map(|i| out.join(format!("parts/{i:06}"))).collect();
     let files = expected(config);
@@ -51,7 +53,13 @@ pub fn make(config: &DatasetConfig, progress: &Progress<'_>) -> Result<Report> {
         return Ok(Report { files, simulations: n, resumed: n });
     }
     let resumed = parts.iter().filter(|p| whole(config, p)).count();
-    simulate(config, &simulations, &parts, progress)?;
+    let finished = || files.iter().all(|f| f.exists());
+    let is_there = |i: usize| whole(config, &parts[i]) || (!share.is_first() && finished());
+    let one = |i: usize| one(config, &simulations[i], &parts[i]);
+    make_missing(simulations.len(), "simulation", share, is_there, one, progress)?;
+    if !share.is_first() {
+        return Ok(Report { files, simulations: simulations.len(), resumed });
+    }
     assemble(config, &simulations, &parts)?;
     // The parts are all in the files now.
     std::fs::remove_dir_all(out.join("parts")).context("cannot remove the parts")?;
@@ -76,17 +84,6 @@ fn expected(config: &DatasetConfig) -> Vec<PathBuf> {
 fn whole(config: &DatasetConfig, part: &Path) -> bool {
     (config.grid == 0 || part.with_extension("maps.npy").exists())
         && (config.cube == 0 || part.with_extension("cubes.npy").exists())
-}
-
-/// Makes the parts that are missing, one thread a simulation.
-fn simulate(
-    config: &DatasetConfig,
-    list: &[Simulation],
-    parts: &[PathBuf],
-    progress: &Progress<'_>,
-) -> Result<()> {
-    let is_there = |i: usize| whole(config, &parts[i]);
-    make_missing(list.len(), "simulation", is_there, |i| one(config, &list[i], &parts[i]), progress)
 }
 
 /// One simulation: `[field, map, y, x]` and `[field, x, y, z]`.
@@ -175,21 +172,21 @@ mod tests {
     fn a_set_that_was_stopped_ends_with_the_same_bytes() {
         let dir = std::env::temp_dir().join(format!("halocast-dataset-{}", std::process::id()));
         let [whole_run, stopped] = ["whole", "stopped"].map(|name| small(&dir.join(name)));
-        let report = make(&whole_run, &|_, _| {}).unwrap();
+        let report = make(&whole_run, Share::ALONE, &|_, _| {}).unwrap();
         assert_eq!((report.files.len(), report.resumed), (28, 0));
         // One part there, one half written under its temporary name, as a kill leaves it.
         let list = stopped.list();
         one(&stopped, &list[1], &stopped.out.join("parts/000001")).unwrap();
         std::fs::write(stopped.out.join("parts/000002.maps.npy.partial"), b"half").unwrap();
-        let again = make(&stopped, &|_, _| {}).unwrap();
+        let again = make(&stopped, Share::ALONE, &|_, _| {}).unwrap();
         assert_eq!(again.resumed, 1);
         for (a, b) in report.files.iter().zip(&again.files) {
             assert!(std::fs::read(a).unwrap() == std::fs::read(b).unwrap(), "{}", a.display());
         }
         // A finished set is left alone; another configuration is refused.
-        assert_eq!(make(&stopped, &|_, _| {}).unwrap().resumed, 3);
+        assert_eq!(make(&stopped, Share::ALONE, &|_, _| {}).unwrap().resumed, 3);
         let other = DatasetConfig { seed: 2, ..stopped.clone() };
-        assert!(make(&other, &|_, _| {}).unwrap_err().to_string().contains("another set"));
+        assert!(make(&other, Share::ALONE, &|_, _| {}).unwrap_err().to_string().contains("another set"));
 
         let params = read_params(report.files.last().unwrap()).unwrap();
         assert_eq!(params.len(), 3);
@@ -208,7 +205,7 @@ mod tests {
             let out = dir.join(format!("{format:?}"));
             let fields = vec!["Mcdm".into(), "T".into()];
             let config = DatasetConfig { shard: 2, format, fields, ..small(&out) };
-            assert_eq!(make(&config, &|_, _| {}).unwrap().files.len(), 10);
+            assert_eq!(make(&config, Share::ALONE, &|_, _| {}).unwrap().files.len(), 10);
             out
         });
         for field in ["Mcdm", "T"] {

@@ -12,7 +12,7 @@ use ndarray::Array2;
 use super::data::fit;
 use super::{Axis, Examples, MapsConfig, Scales};
 use crate::console::bar;
-use crate::make_dataset::make;
+use crate::make_dataset::{Share, make};
 use crate::truth::coarsen;
 
 pub(super) fn examples(config: &MapsConfig, seed: u64) -> Result<Examples> {
@@ -78,7 +78,7 @@ fn made(config: &MapsConfig, make_config: &crate::make_dataset::DatasetConfig) -
     let make_config =
         crate::make_dataset::DatasetConfig { out: config.folder.clone(), ..make_config.clone() };
     let progress = bar("mock simulations", make_config.simulations as u64);
-    make(&make_config, &|done, total| {
+    make(&make_config, Share::ALONE, &|done, total| {
         progress.set_length(total);
         progress.set_position(done);
     })?;
