@@ -1,8 +1,8 @@
 //! Any model of the zoo on any data set, from one file of configuration.
 //!
 //! ```text
-//! cargo run --release --example train -- examples/configs/ddpm.toml --out run
-//! cargo run --release --example train -- examples/configs/ddpm.toml --out run --set train.iterations=2000
+//! cargo run --release --example train -- examples/configs/models/ddpm.toml --out run
+//! cargo run --release --example train -- examples/configs/models/ddpm.toml --out run --set train.iterations=2000
 //! ```
 //!
 //! A run that was killed goes on where it was, to the same bits. See docs/zoo.md for what each model is good at.

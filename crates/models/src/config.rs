@@ -18,6 +18,7 @@ use crate::edm::{Edm, EdmConfig};
 use crate::flow::{Flow, FlowConfig};
 use crate::gan::{CycleGan, CycleGanConfig, Gan, GanConfig, Pix2Pix, Pix2PixConfig};
 use crate::inference::{Posterior, PosteriorConfig};
+use crate::latent::{LatentDiffusion, LatentDiffusionConfig};
 use crate::pointnet::{PointNet, PointNetConfig};
 use crate::sde::{ScoreSde, ScoreSdeConfig};
 use crate::vdm::{PointVdm, PointVdmConfig};
@@ -167,6 +168,8 @@ registry! {
     Vae(VaeConfig => Vae): [generative, bound];
     /// Autoencoder with a codebook.
     VqVae(VqVaeConfig => VqVae): [];
+    /// Diffusion in the latent space of an autoencoder.
+    LatentDiffusion(LatentDiffusionConfig => LatentDiffusion): [generative];
     /// Autoregressive model of maps.
     PixelCnn(PixelCnnConfig => PixelCnn): [generative, log_prob];
     /// Posterior of parameters given data.

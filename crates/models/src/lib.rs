@@ -13,6 +13,7 @@
 //! |---|---|
 //! | [`diffusion`] | denoising diffusion on any [`network`]: noise, data or velocity; DDIM, DPM-Solver++, Heun; guidance, inpainting, posteriors |
 //! | [`edm`], [`sde`] | elucidated diffusion; VP, sub-VP and VE equations with predictors, correctors and the likelihood of their flow |
+//! | [`latent`] | diffusion in the latent space of an autoencoder |
 //! | [`bridge`] | map to map: InDI, Brownian bridges, rectified flows, plain regression; flow matching from noise |
 //! | [`dim`] | diffusion Mamba: selective scans along four directions in place of attention |
 //! | [`gan`] | pix2pix, CycleGAN, plain and Wasserstein adversarial networks |
@@ -64,6 +65,7 @@ mod error;
 pub mod flow;
 pub mod gan;
 pub mod inference;
+pub mod latent;
 pub mod network;
 mod parameters;
 pub mod pointnet;

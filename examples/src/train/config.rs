@@ -8,6 +8,7 @@ use halocast::models::ModelConfig;
 use halocast::train::TrainConfig;
 use serde::{Deserialize, Serialize};
 
+use super::CloudsConfig;
 use crate::make_dataset::DatasetConfig;
 use crate::toml_file::read_toml;
 
@@ -96,6 +97,8 @@ impl Default for MapsConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ArraysConfig {
+    /// What to put into the folder of `fields` first, if it is not there yet: clouds of mock galaxies.
+    pub make: Option<CloudsConfig>,
     /// `[example, ..]`: what to learn.
     pub fields: PathBuf,
     /// `[example, ..]`: what to make it from.
@@ -113,6 +116,7 @@ pub struct ArraysConfig {
 impl Default for ArraysConfig {
     fn default() -> Self {
         Self {
+            make: None,
             fields: PathBuf::new(),
             condition: None,
             parameters: None,

@@ -9,7 +9,7 @@ use halocast::data::{ArrayDataset, Transform, read_npy_f32, split_by_group};
 use ndarray::{Array2, ArrayD, Axis as ArrayAxis, Ix2};
 use serde::{Deserialize, Serialize};
 
-use super::{ArraysConfig, DataConfig, maps};
+use super::{ArraysConfig, DataConfig, clouds, maps};
 
 /// What one channel, feature or parameter is, and how it was brought to the range of a model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,6 +84,9 @@ impl Scales {
 }
 
 fn arrays(config: &ArraysConfig, seed: u64) -> Result<Examples> {
+    if let (Some(make), Some(folder)) = (&config.make, config.fields.parent()) {
+        clouds::make(make, folder)?;
+    }
     let read = |path: &Path| read_npy_f32(path).with_context(|| path.display().to_string());
     let mut fields = read(&config.fields)?;
     let count = fields.shape().first().copied().unwrap_or(0);

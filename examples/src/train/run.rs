@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use halocast::core::{Dataset, Map, Rng};
-use halocast::models::{CondSpec, Model, SampleOptions};
+use halocast::models::latent::LatentDiffusion;
+use halocast::models::{CondSpec, Configured, Model, ModelConfig, SampleOptions};
 use halocast::train::{Ended, Event, StepRecord, Trainer};
 use ndarray::{Array2, ArrayD, Axis};
 
@@ -44,7 +45,8 @@ pub struct Trained {
 /// When data and model do not fit, something is no number, or the disk refuses; [`Interrupted`] after a signal.
 pub fn train(config: &RunConfig, examples: &Examples, options: &TrainOptions) -> Result<Trained> {
     say(&examples.description);
-    let model = config.model.build(config.train.seed, &options.device)?;
+    let model_config = measured(config, examples, &options.device)?;
+    let model = model_config.build(config.train.seed, &options.device)?;
     let parameters = model.trainable().parameters().count();
     let extra = serde_json::json!({
         "data": examples.scales,
@@ -54,7 +56,7 @@ pub fn train(config: &RunConfig, examples: &Examples, options: &TrainOptions) ->
     let interrupt = Interrupt::install()?;
     let set = examples.train.as_ref();
     let mut trainer =
-        Trainer::new(model.trainable(), &config.model, set, &config.train, &options.out, extra)?
+        Trainer::new(model.trainable(), &model_config, set, &config.train, &options.out, extra)?
             .with_stop(interrupt.stop());
     say(format!(
         "{parameters} parameters, {} examples to train on, from step {}",
@@ -96,6 +98,24 @@ pub fn train(config: &RunConfig, examples: &Examples, options: &TrainOptions) ->
         losses: trainer.losses()?,
         seconds: trainer.ledger().step_s(),
     })
+}
+
+/// The configuration of the model with what is measured on the training set where it does not say: the scale of latents.
+fn measured(config: &RunConfig, examples: &Examples, device: &Device) -> Result<ModelConfig> {
+    let mut model = config.model.clone();
+    if let ModelConfig::LatentDiffusion(latent) = &mut model
+        && latent.scale.is_none()
+    {
+        let count = examples.train.len();
+        let n = 256.min(count);
+        let indices: Vec<usize> = (0..n).map(|i| i * count / n).collect();
+        let mut rng = Rng::new(config.train.seed).split_named("scale of latents");
+        let batch = examples.train.batch(&indices, &mut rng)?;
+        let scale = LatentDiffusion::new(latent, config.train.seed, device)?.scale_of(&batch)?;
+        say(format!("latents are multiplied by {scale:.4}"));
+        latent.scale = Some(scale);
+    }
+    Ok(model)
 }
 
 /// Eight samples of a checkpoint, of maps: under the conditions they were made from, where there are some, above the truth.

@@ -3,6 +3,7 @@
 mod adversarial;
 mod clouds;
 mod diffusion;
+mod latent;
 mod likelihood;
 mod mamba;
 mod transport;
@@ -19,6 +20,7 @@ use ndarray::ArrayD;
 pub fn zoo() -> Vec<(&'static str, ModelConfig)> {
     [
         diffusion::cases(),
+        latent::cases(),
         mamba::cases(),
         transport::cases(),
         adversarial::cases(),

@@ -66,8 +66,29 @@ impl VqVae {
         &self.grid
     }
 
+    /// The encoder's vectors `[n, dim, ..]` of the grid, before they become code words.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn vectors(&self, x: &Tensor) -> Result<Tensor> {
+        let rows = self.rows(x)?.reshape((x.dims()[0], (), self.config.dim))?;
+        let shape = [&[x.dims()[0], self.config.dim], &self.grid[..]].concat();
+        Ok(rows.transpose(1, 2)?.contiguous()?.reshape(shape)?)
+    }
+
+    /// The events of vectors `[n, dim, ..]` of the grid, each of which first becomes its nearest code word.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn decode_vectors(&self, z: &Tensor) -> Result<Tensor> {
+        check_event("VQ-VAE", z, &[&[self.config.dim], &self.grid[..]].concat())?;
+        let rows = z.flatten_from(2)?.transpose(1, 2)?.contiguous()?.reshape(((), self.config.dim))?;
+        let words = index_select(&self.codebook, &self.nearest(&rows)?, 0)?;
+        self.draw(&words, z.dims()[0])
+    }
+
     /// The encoder's vectors `[n pixel, dim]` before they become code words.
-    fn vectors(&self, x: &Tensor) -> Result<Tensor> {
+    fn rows(&self, x: &Tensor) -> Result<Tensor> {
         check_event("VQ-VAE", x, &self.config.event)?;
         let h = self.encoder.forward(x)?.flatten_from(2)?.transpose(1, 2)?.contiguous()?;
         Ok(self.to_codes.forward(&h)?.reshape(((), self.config.dim))?)
@@ -86,7 +107,7 @@ impl VqVae {
     /// # Errors
     /// When shapes do not fit.
     pub fn encode(&self, x: &Tensor) -> Result<Tensor> {
-        let codes = self.nearest(&self.vectors(x)?)?;
+        let codes = self.nearest(&self.rows(x)?)?;
         Ok(codes.reshape([&[x.dims()[0]], &self.grid[..]].concat())?)
     }
 
@@ -160,7 +181,7 @@ impl Trainable for VqVae {
     fn loss(&self, _phase: usize, batch: &Batch, _rng: &mut Rng) -> Result<Loss> {
         self.example().check("VQ-VAE loss", batch)?;
         let x = fields(batch, &self.parameters)?;
-        let rows = self.vectors(&x)?;
+        let rows = self.rows(&x)?;
         let words = index_select(&self.codebook, &self.nearest(&rows)?, 0)?;
         let straight = (&rows + (&words - &rows)?.detach())?;
         let error = mse_loss(&self.draw(&straight, x.dims()[0])?, &x)?;

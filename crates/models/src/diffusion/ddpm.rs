@@ -182,6 +182,41 @@ impl Ddpm {
         self.weighed_each(&self.prediction(x0, noise, t, asked, None)?)
     }
 
+    /// The loss of data `x0` `[batch, channel, ..]` that stand where `shard` says, with all that training draws.
+    pub(crate) fn loss_of(
+        &self,
+        x0: &Tensor,
+        cond: Option<&Cond>,
+        shard: Shard,
+        rng: &mut Rng,
+    ) -> Result<Loss> {
+        let (shape, like) = (x0.dims().to_vec(), &self.parameters);
+        let each = shape.iter().skip(1).product();
+        let t = self.draw_times(shard, rng);
+        let mut noise = tensor(shard.normals(rng, each), &shape, like)?;
+        if self.config.offset_noise > 0.0 {
+            let per_channel: Vec<usize> =
+                shape.iter().enumerate().map(|(axis, &n)| if axis < 2 { n } else { 1 }).collect();
+            let offsets = tensor(shard.normals(rng, self.channels), &per_channel, like)?;
+            noise = noise.broadcast_add(&(offsets * self.config.offset_noise)?)?;
+        }
+        let kept = kept(self.config.unconditional, shard, rng);
+        let seen = self.network.self_condition().then(|| {
+            let mut generators = shard.generators(rng);
+            generators.iter_mut().map(|rng| f64::from(u8::from(rng.uniform() < 0.5))).collect::<Vec<_>>()
+        });
+        let dropout = self.network.dropout(shard, rng);
+        let asked = Question { cond, kept: kept.as_deref(), previous: None, dropout: dropout.as_ref() };
+        let predicted = self.prediction(x0, &noise, &t, asked, seen.as_deref())?;
+        let total = self.weighed(&predicted)?;
+        let number = |x: &Tensor| -> Result<f32> { Ok(x.to_dtype(DType::F32)?.mean_all()?.to_scalar()?) };
+        let mut parts = vec![("loss", number(&total)?)];
+        if let Some(variational) = &predicted.variational {
+            parts.push(("variational", number(variational)?));
+        }
+        Ok(Loss { total, parts })
+    }
+
     /// The prediction and what goes with it. Where `seen` says so an example is given the estimate of
     /// a first evaluation.
     fn prediction(
@@ -422,37 +457,9 @@ impl Trainable for Ddpm {
     fn loss(&self, _phase: usize, batch: &Batch, rng: &mut Rng) -> Result<Loss> {
         self.example().check("DDPM loss", batch)?;
         let shape = batch.fields.shape().to_vec();
-        let each = shape[1..].iter().product();
         let like = &self.parameters;
         let x0 = tensor(batch.fields.iter().copied().collect(), &shape, like)?;
-        let t = self.draw_times(batch.shard, rng);
-        let mut noise = tensor(batch.shard.normals(rng, each), &shape, like)?;
-        if self.config.offset_noise > 0.0 {
-            let per_channel: Vec<usize> =
-                shape.iter().enumerate().map(|(axis, &n)| if axis < 2 { n } else { 1 }).collect();
-            let offsets = tensor(batch.shard.normals(rng, self.channels), &per_channel, like)?;
-            noise = noise.broadcast_add(&(offsets * self.config.offset_noise)?)?;
-        }
-        let kept = kept(self.config.unconditional, batch.shard, rng);
-        let seen = self.network.self_condition().then(|| {
-            let mut generators = batch.shard.generators(rng);
-            generators.iter_mut().map(|rng| f64::from(u8::from(rng.uniform() < 0.5))).collect::<Vec<_>>()
-        });
-        let dropout = self.network.dropout(batch.shard, rng);
         let cond = self.network.spec().of_batch("DDPM", batch, like)?;
-        let asked = Question {
-            cond: cond.as_ref(),
-            kept: kept.as_deref(),
-            previous: None,
-            dropout: dropout.as_ref(),
-        };
-        let predicted = self.prediction(&x0, &noise, &t, asked, seen.as_deref())?;
-        let total = self.weighed(&predicted)?;
-        let number = |x: &Tensor| -> Result<f32> { Ok(x.to_dtype(DType::F32)?.mean_all()?.to_scalar()?) };
-        let mut parts = vec![("loss", number(&total)?)];
-        if let Some(variational) = &predicted.variational {
-            parts.push(("variational", number(variational)?));
-        }
-        Ok(Loss { total, parts })
+        self.loss_of(&x0, cond.as_ref(), batch.shard, rng)
     }
 }
