@@ -4,10 +4,13 @@ use super::M;
 use super::ranks::{Rank, Ranks};
 
 /// Bits of a window's code: top left 1, top right 2, bottom left 4, bottom right 8.
+#[cfg(any(test, feature = "candle"))]
 pub(super) const AREA: [i64; 16] = [0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1];
 /// Boundary length in units of (sqrt 2 - 1) pi / 4.
+#[cfg(any(test, feature = "candle"))]
 pub(super) const LENGTH: [i64; 16] = [0, 3, 2, 3, 2, 3, 2, 1, 1, 2, 3, 2, 3, 2, 3, 0];
 /// Four times the Euler characteristic.
+#[cfg(any(test, feature = "candle"))]
 pub(super) const EULER: [i64; 16] = [0, 1, 1, 0, 1, 0, 2, -1, 1, 2, 0, -1, 0, -1, -1, 0];
 
 /// What one unit of each table adds to M0, M1, M2.
