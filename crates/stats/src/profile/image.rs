@@ -83,9 +83,8 @@ pub(super) fn density(bins: &Bins, values: &[f64]) -> Vec<f64> {
 pub struct Rings {
     shape: [usize; 2],
     bins: Bins,
-    /// Whole pixels, those of ring i from `start[i]` to `start[i + 1]`, in their order.
-    whole: Vec<u32>,
-    start: Vec<usize>,
+    /// Runs of whole pixels along a row: ring, first pixel, how many.
+    runs: Vec<(u32, u32, u32)>,
     /// Pixels that several rings share: ring, pixel, area.
     shared: Vec<(u32, u32, f64)>,
     area: Vec<f64>,
@@ -114,69 +113,27 @@ impl Rings {
         let mut rings = Self {
             shape,
             bins: bins.clone(),
-            whole: Vec::new(),
-            start: vec![0; bins.count() + 1],
+            runs: Vec::new(),
             shared: Vec::new(),
             area: vec![0.0; bins.count()],
         };
-        // The ring of each pixel that lies in one as a whole, row by row.
-        let mut members = Vec::with_capacity(shape[0] * shape[1]);
-        let pixel = |y: usize, x: usize| (y * shape[1] + x) as u32;
-        let offset = |y: usize, x: usize| [y as f64 - centre[0], x as f64 - centre[1]];
-        match membership {
-            Membership::Centre => {
-                let row = |y: usize| {
-                    let edges = bins.edges();
-                    let mut edge = 0;
-                    let mut row = Vec::with_capacity(shape[1]);
-                    for x in 0..shape[1] {
-                        let [dy, dx] = offset(y, x);
-                        let r = dx.hypot(dy);
-                        // From the ring of the pixel before: most lie in it or in the next.
-                        while edge < edges.len() && edges[edge] <= r {
-                            edge += 1;
-                        }
-                        while edge > 0 && edges[edge - 1] > r {
-                            edge -= 1;
-                        }
+        for y in 0..shape[0] {
+            for x in 0..shape[1] {
+                let pixel = (y * shape[1] + x) as u32;
+                let offset = [y as f64 - centre[0], x as f64 - centre[1]];
+                match membership {
+                    Membership::Centre => {
+                        let r = offset[1].hypot(offset[0]);
+                        let edge = bins.edges().partition_point(|&e| e <= r);
                         if (1..=bins.count()).contains(&edge) {
-                            row.push(((edge - 1) as u32, pixel(y, x)));
+                            rings.whole((edge - 1) as u32, pixel, x > 0);
                         }
                     }
-                    row
-                };
-                let rows: Vec<Vec<(u32, u32)>> = (0..shape[0]).into_par_iter().map(row).collect();
-                members.extend(rows.into_iter().flatten());
-            }
-            Membership::Exact => {
-                for y in 0..shape[0] {
-                    (0..shape[1]).for_each(|x| rings.cut(pixel(y, x), offset(y, x), &mut members));
+                    Membership::Exact => rings.cut(pixel, offset, x > 0),
                 }
             }
         }
-        rings.sort(&members);
         Ok(rings)
-    }
-
-    /// Sorts whole pixels by ring.
-    fn sort(&mut self, members: &[(u32, u32)]) {
-        members.iter().for_each(|(ring, _)| self.start[*ring as usize + 1] += 1);
-        for ring in 0..self.area.len() {
-            self.area[ring] += self.start[ring + 1] as f64;
-            self.start[ring + 1] += self.start[ring];
-        }
-        let mut next = self.start.clone();
-        self.whole = vec![0; members.len()];
-        for (ring, pixel) in members {
-            let next = &mut next[*ring as usize];
-            self.whole[*next] = *pixel;
-            *next += 1;
-        }
-    }
-
-    /// The whole pixels of a ring.
-    fn pixels(&self, ring: usize) -> &[u32] {
-        &self.whole[self.start[ring]..self.start[ring + 1]]
     }
 
     /// The middle of an image: ((ny - 1) / 2, (nx - 1) / 2).
@@ -197,12 +154,24 @@ impl Rings {
     /// Every ring, pixel and the area they share.
     #[cfg(feature = "candle")]
     pub(crate) fn entries(&self) -> Vec<(u32, u32, f64)> {
-        let whole = (0..self.bins.count())
-            .flat_map(|ring| self.pixels(ring).iter().map(move |&pixel| (ring as u32, pixel, 1.0)));
+        let whole = self
+            .runs
+            .iter()
+            .flat_map(|&(ring, first, count)| (first..first + count).map(move |pixel| (ring, pixel, 1.0)));
         whole.chain(self.shared.iter().copied()).collect()
     }
 
-    fn cut(&mut self, pixel: u32, offset: [f64; 2], members: &mut Vec<(u32, u32)>) {
+    fn whole(&mut self, ring: u32, pixel: u32, inside_row: bool) {
+        self.area[ring as usize] += 1.0;
+        match self.runs.last_mut() {
+            Some((last, first, count)) if inside_row && *last == ring && *first + *count == pixel => {
+                *count += 1
+            }
+            _ => self.runs.push((ring, pixel, 1)),
+        }
+    }
+
+    fn cut(&mut self, pixel: u32, offset: [f64; 2], inside_row: bool) {
         let edges = self.bins.edges();
         let near = offset.map(|o| (o.abs() - 0.5).max(0.0));
         let far = offset.map(|o| o.abs() + 0.5);
@@ -212,7 +181,7 @@ impl Rings {
         let last = edges.partition_point(|&e| e < far);
         if first == last {
             if (1..=self.bins.count()).contains(&first) {
-                members.push(((first - 1) as u32, pixel));
+                self.whole((first - 1) as u32, pixel, inside_row);
             }
             return;
         }
@@ -271,18 +240,26 @@ impl Rings {
         let count = self.bins.count();
         // Deviations from one pixel of the ring, so that a constant ring has no dispersion at all.
         let mut origin = vec![f64::NAN; count];
-        for (ring, origin) in origin.iter_mut().enumerate() {
-            if let Some(first) = self.pixels(ring).first() {
-                *origin = f64::from(values[*first as usize]);
-            }
+        for (ring, first, ..) in self.runs.iter().rev() {
+            origin[*ring as usize] = f64::from(values[*first as usize]);
         }
         for (ring, pixel, _) in &self.shared {
             if origin[*ring as usize].is_nan() {
                 origin[*ring as usize] = f64::from(values[*pixel as usize]);
             }
         }
-        let mut sums: Vec<[f64; 2]> =
-            (0..count).map(|ring| deviations(values, self.pixels(ring), origin[ring])).collect();
+        let mut sums = vec![[0.0; 2]; count];
+        for &(ring, first, length) in &self.runs {
+            let ring = ring as usize;
+            let [mut sum, mut square] = [0.0; 2];
+            for &v in &values[first as usize..(first + length) as usize] {
+                let d = f64::from(v) - origin[ring];
+                sum += d;
+                square += d * d;
+            }
+            sums[ring][0] += sum;
+            sums[ring][1] += square;
+        }
         for &(ring, pixel, share) in &self.shared {
             let d = f64::from(values[pixel as usize]) - origin[ring as usize];
             sums[ring as usize][0] += share * d;
@@ -297,26 +274,6 @@ impl Rings {
         let dispersion = sums.iter().zip(&self.area).map(spread).collect();
         RadialProfile { bins: self.bins.clone(), area: self.area.clone(), sum, dispersion }
     }
-}
-
-/// The sum and the sum of squares of `pixels` less `origin`. Neighbours go to four sums in turns, so that none waits for the
-/// other.
-fn deviations(values: &[f32], pixels: &[u32], origin: f64) -> [f64; 2] {
-    let (mut sum, mut square) = ([0f64; 4], [0f64; 4]);
-    let (fours, rest) = pixels.as_chunks::<4>();
-    for four in fours {
-        for k in 0..4 {
-            let d = f64::from(values[four[k] as usize]) - origin;
-            sum[k] += d;
-            square[k] += d * d;
-        }
-    }
-    for (k, &pixel) in rest.iter().enumerate() {
-        let d = f64::from(values[pixel as usize]) - origin;
-        sum[k] += d;
-        square[k] += d * d;
-    }
-    [sum.iter().sum(), square.iter().sum()]
 }
 
 #[cfg(test)]
