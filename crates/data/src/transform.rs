@@ -121,10 +121,8 @@ impl Transform {
         if *self == Self::Identity {
             return;
         }
-        let arch = pulp::Arch::new();
         if let Some(pixels) = self.as_pixels() {
-            // Without branches, so that the loop becomes the widest vector instructions there are.
-            arch.dispatch(|| values.iter_mut().for_each(|x| *x = pixels.of(*x)));
+            pulp::Arch::new().dispatch(Transformed { values, pixels });
             return;
         }
         let mut block = [0f64; BLOCK];
@@ -139,8 +137,7 @@ impl Transform {
     pub(crate) fn forward_block(&self, block: &mut [f64]) {
         match self {
             Self::Log10 { floor } => {
-                let floor = *floor;
-                pulp::Arch::new().dispatch(|| block.iter_mut().for_each(|x| *x = log10_above(*x, floor)));
+                pulp::Arch::new().dispatch(Logarithms { values: block, floor: *floor });
             }
             Self::Chain { steps } => steps.iter().for_each(|step| step.forward_block(block)),
             Self::Identity => {}
@@ -237,6 +234,41 @@ impl Affine {
     #[inline(always)]
     fn of(self, x: f64) -> f64 {
         (x - self.from) * self.times + self.plus
+    }
+}
+
+/// Pixels transformed where they lie, without branches and all of it inlined, so that the loop becomes the widest vector
+/// instructions that the machine has: a closure given to `dispatch` need not.
+struct Transformed<'a> {
+    values: &'a mut [f32],
+    pixels: Pixels,
+}
+
+impl pulp::WithSimd for Transformed<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        for x in self.values {
+            *x = self.pixels.of(*x);
+        }
+    }
+}
+
+/// The same of logarithms in double precision.
+struct Logarithms<'a> {
+    values: &'a mut [f64],
+    floor: f64,
+}
+
+impl pulp::WithSimd for Logarithms<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        for x in self.values {
+            *x = log10_above(*x, self.floor);
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use ndarray::{Array2, Array3};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::layers::{self, Plane};
 use crate::strips::Strips;
 use crate::{Error, Masses, Result};
 
@@ -44,7 +45,7 @@ impl Centring {
 }
 
 /// The largest whole number that is not above `p`, without a call of the mathematics library where it is not huge.
-#[inline]
+#[inline(always)]
 pub(crate) fn floor(p: f64) -> (i64, f64) {
     if p.abs() < 1e15 {
         let (whole, near) = (p as i64, (p as i64) as f64);
@@ -64,6 +65,7 @@ pub(crate) struct Weights {
 
 impl Weights {
     /// Of the position `p` in units of the grid, whose points lie at integers.
+    #[inline(always)]
     pub(crate) fn new(scheme: Scheme, p: f64) -> Self {
         match scheme {
             Scheme::Ngp => Self { first: floor(p + 0.5).0, count: 1, weight: [1.0, 0.0, 0.0, 0.0] },
@@ -101,6 +103,7 @@ impl Weights {
     }
 
     /// The n-th point and its weight.
+    #[inline(always)]
     pub(crate) fn nth(&self, n: usize) -> (i64, f64) {
         (self.first + n as i64, self.weight[n])
     }
@@ -112,7 +115,8 @@ impl Weights {
 
 /// Mass on a periodic grid `[x, y]` of `shape` points over a square of side `side`, from positions `[x, y]`.
 ///
-/// Sums are in float64 and in the order of the particles: the same at any number of threads. O(particles).
+/// Sums are in float64 and the same at any number of threads: in the order of the particles or, where these outnumber the cells,
+/// in that order within equal shares of them, which are added in theirs. O(particles + cells).
 ///
 /// ```
 /// use halocast_maps::{Centring, Masses, Scheme, assign_2d};
@@ -135,7 +139,17 @@ pub fn assign_2d<T: Copy + Into<f64> + Sync>(
 ) -> Result<Array2<f32>> {
     let at = |i: usize| [positions[i][0].into(), positions[i][1].into(), 0.0];
     let grid = [shape[0], shape[1], 1];
-    let values = assign(positions.len(), at, masses, grid, [side, side, f64::INFINITY], scheme, centring)?;
+    check(positions.len(), masses, grid, side)?;
+    let layers = layers::number(positions.len(), shape[0] * shape[1]);
+    let values = if layers > 1 {
+        let plane = Plane { shape, scale: shape.map(|n| n as f64 / side), scheme, centring };
+        match plane.assign(positions, masses, layers) {
+            Some(values) => values,
+            None => return check_positions(positions.len(), at).map(|()| Array2::zeros(shape)),
+        }
+    } else {
+        assign(positions.len(), at, masses, grid, [side, side, f64::INFINITY], scheme, centring)?
+    };
     into_shape(Array2::from_shape_vec((shape[0], shape[1]), values))
 }
 
@@ -152,6 +166,7 @@ pub fn assign_3d<T: Copy + Into<f64> + Sync>(
     centring: Centring,
 ) -> Result<Array3<f32>> {
     let at = |i: usize| positions[i].map(Into::into);
+    check(positions.len(), masses, shape, side)?;
     let values = assign(positions.len(), at, masses, shape, [side; 3], scheme, centring)?;
     into_shape(Array3::from_shape_vec((shape[0], shape[1], shape[2]), values))
 }
@@ -168,8 +183,29 @@ fn into_shape<A>(array: std::result::Result<A, ndarray::ShapeError>) -> Result<A
 const OPERATION: &str = "mass assignment";
 
 /// The index of a signed index on a periodic axis; most lie inside, and a division is dear.
+#[inline]
 pub(crate) fn wrapped(i: i64, n: usize) -> usize {
     if (i as u64) < n as u64 { i as usize } else { i.rem_euclid(n as i64) as usize }
+}
+
+fn value<T>(what: String, expected: &'static str, got: String) -> Result<T> {
+    Err(Error::Value { operation: OPERATION, what, expected, got })
+}
+
+fn check(count: usize, masses: Masses<'_>, shape: [usize; 3], side: f64) -> Result<()> {
+    if shape.contains(&0) {
+        return value("the number of cells".into(), "at least 1 along each axis", format!("{shape:?}"));
+    }
+    if !(side.is_finite() && side > 0.0) {
+        return value("side of the box".into(), "finite and positive", side.to_string());
+    }
+    masses.check(OPERATION, count)
+}
+
+/// Names the first particle whose position is not finite, if there is one.
+fn check_positions(count: usize, at: impl Fn(usize) -> [f64; 3] + Sync) -> Result<()> {
+    let bad = (0..count).into_par_iter().find_first(|&i| at(i).iter().any(|x| !x.is_finite()));
+    bad.map_or(Ok(()), |i| value(format!("position of particle {i}"), "finite", format!("{:?}", at(i))))
 }
 
 /// Every strip of whole planes along x is summed by one thread in the order of the particles, in float64.
@@ -184,19 +220,7 @@ fn assign(
     scheme: Scheme,
     centring: Centring,
 ) -> Result<Vec<f32>> {
-    let value =
-        |what: String, expected, got: String| Err(Error::Value { operation: OPERATION, what, expected, got });
-    if shape.contains(&0) {
-        return value("the number of cells".into(), "at least 1 along each axis", format!("{shape:?}"));
-    }
-    if !(side[0].is_finite() && side[0] > 0.0) {
-        return value("side of the box".into(), "finite and positive", side[0].to_string());
-    }
-    masses.check(OPERATION, count)?;
-    let bad = (0..count).into_par_iter().find_first(|&i| at(i).iter().any(|x| !x.is_finite()));
-    if let Some(i) = bad {
-        return value(format!("position of particle {i}"), "finite", format!("{:?}", at(i)));
-    }
+    check_positions(count, &at)?;
     let [nx, ny, nz] = shape;
     let scale: [f64; 3] = std::array::from_fn(|i| shape[i] as f64 / side[i]);
     let flat = !side[2].is_finite();

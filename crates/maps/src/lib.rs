@@ -56,6 +56,7 @@ mod galaxy;
 mod image;
 mod interpolate;
 mod kernel;
+mod layers;
 mod legacy;
 mod normalise;
 mod octahedral;

@@ -7,6 +7,7 @@ mod octets;
 mod pixels;
 #[cfg(feature = "candle")]
 mod polynomial;
+mod ranks;
 mod windows;
 
 use halocast_core::{Curve, Map};
@@ -22,6 +23,7 @@ pub use gaussian::{gaussian_minkowski, gaussian_minkowski_3d};
 pub use pixels::PixelCounts;
 #[cfg(feature = "candle")]
 pub(crate) use polynomial::{Frame, Polynomial};
+use ranks::Ranks;
 
 /// Three functionals, each a number per threshold.
 type M = [Vec<f64>; 3];
@@ -85,7 +87,7 @@ fn threshold_label(unit: &str) -> String {
 }
 
 /// The Minkowski functionals of every map at every threshold, in one pass over each map and in parallel over maps:
-/// O(pixels log thresholds), not O(pixels x thresholds).
+/// O(pixels), for thresholds close to one another O(pixels log thresholds), never O(pixels x thresholds).
 ///
 /// A pixel is compared in float64 with the threshold. Thresholds may come in any order and are kept in it.
 ///
@@ -119,11 +121,15 @@ pub fn minkowski_functionals(
 ) -> Result<MinkowskiFunctionals> {
     let order = check(maps, thresholds)?;
     let of = |map: &Map| -> M {
-        let ranks = Ranks::new(map, thresholds, &order);
         match convention {
-            MinkowskiConvention::Quantimpy => windows::functionals(&ranks),
+            MinkowskiConvention::Quantimpy if thresholds.len() <= usize::from(u8::MAX) => {
+                windows::functionals(&Ranks::<u8>::new(map, thresholds, &order))
+            }
+            MinkowskiConvention::Quantimpy => {
+                windows::functionals(&Ranks::<u32>::new(map, thresholds, &order))
+            }
             MinkowskiConvention::Pixels { diagonal, periodic } => {
-                let counts = pixels::counts(&ranks, periodic);
+                let counts = pixels::counts(&Ranks::new(map, thresholds, &order), periodic);
                 let euler = if diagonal { counts.euler_8 } else { counts.euler_4 };
                 let scaled = |v: Vec<i64>, by: f64| v.into_iter().map(|c| c as f64 / by).collect();
                 [
@@ -191,27 +197,6 @@ pub(crate) fn sorting(thresholds: &[f64]) -> Result<Vec<usize>> {
     let mut order: Vec<usize> = (0..thresholds.len()).collect();
     order.sort_by(|&a, &b| thresholds[a].total_cmp(&thresholds[b]));
     Ok(order)
-}
-
-/// The rank of each pixel: how many of the sorted thresholds it reaches.
-struct Ranks {
-    rows: usize,
-    columns: usize,
-    thresholds: usize,
-    ranks: Vec<u32>,
-}
-
-impl Ranks {
-    fn new(map: &Map, thresholds: &[f64], order: &[usize]) -> Self {
-        let sorted: Vec<f64> = order.iter().map(|&t| thresholds[t]).collect();
-        let [rows, columns] = map.shape();
-        let rank = |v: &f32| sorted.partition_point(|&nu| nu <= f64::from(*v)) as u32;
-        Self { rows, columns, thresholds: sorted.len(), ranks: map.values.iter().map(rank).collect() }
-    }
-
-    fn row(&self, y: usize) -> &[u32] {
-        &self.ranks[y * self.columns..(y + 1) * self.columns]
-    }
 }
 
 #[cfg(test)]

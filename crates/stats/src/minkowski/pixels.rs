@@ -1,6 +1,6 @@
 //! Exact counts of the pixel complex: faces, edges and vertices, every threshold in one pass.
 
-use super::Ranks;
+use super::ranks::Ranks;
 
 /// Exact integers of the excursion sets of one map, one number a threshold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct PixelCounts {
 
 /// A pixel is in set t when its rank exceeds t; an edge or vertex of the closed complex when the largest rank of its
 /// pixels does, and of the open complex when the smallest does. Outside an open map all ranks are zero.
-pub(super) fn counts(ranks: &Ranks, periodic: bool) -> PixelCounts {
+pub(super) fn counts(ranks: &Ranks<u32>, periodic: bool) -> PixelCounts {
     let n = ranks.thresholds;
     let zero = || vec![0i64; n + 1];
     let (mut faces, mut any_edge, mut all_edges, mut vertices_8, mut vertices_4) =

@@ -154,14 +154,9 @@ impl Columns {
         let columns = self.cells[0] * self.cells[1];
         let task = |share: usize| {
             let mut tally = tally();
-            // Wide registers where the processor has them; the same numbers everywhere, for none are contracted.
-            pulp::Arch::new().dispatch(|| {
-                for c in share * COLUMNS_A_TALLY..((share + 1) * COLUMNS_A_TALLY).min(columns) {
-                    if !self.column(c).is_empty() {
-                        self.visit_column(c, other, reach, once, &mut tally);
-                    }
-                }
-            });
+            let columns = share * COLUMNS_A_TALLY..((share + 1) * COLUMNS_A_TALLY).min(columns);
+            let share = Share { of: self, other, columns, reach, once, tally: &mut tally };
+            pulp::Arch::new().dispatch(share);
             tally
         };
         (0..columns.div_ceil(COLUMNS_A_TALLY)).into_par_iter().map(task).collect()
@@ -246,6 +241,30 @@ impl Columns {
                     let from = [p[0] - image[0], p[1] - image[1], pz];
                     tally.near(from, &x[first..last], &y[first..last], &z[first..last]);
                 }
+            }
+        }
+    }
+}
+
+/// The pairs of some columns. Wide registers where the processor has them; the same numbers everywhere, for none are
+/// contracted.
+struct Share<'a, T> {
+    of: &'a Columns,
+    other: &'a Columns,
+    columns: std::ops::Range<usize>,
+    reach: Reach,
+    once: bool,
+    tally: &'a mut T,
+}
+
+impl<T: Tally> pulp::WithSimd for Share<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        for c in self.columns {
+            if !self.of.column(c).is_empty() {
+                self.of.visit_column(c, self.other, self.reach, self.once, self.tally);
             }
         }
     }

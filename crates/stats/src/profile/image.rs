@@ -118,13 +118,20 @@ impl Rings {
             area: vec![0.0; bins.count()],
         };
         for y in 0..shape[0] {
+            // The first edge beyond the pixel before: most have the same or the next.
+            let (edges, mut edge) = (bins.edges(), 0);
             for x in 0..shape[1] {
                 let pixel = (y * shape[1] + x) as u32;
                 let offset = [y as f64 - centre[0], x as f64 - centre[1]];
                 match membership {
                     Membership::Centre => {
                         let r = offset[1].hypot(offset[0]);
-                        let edge = bins.edges().partition_point(|&e| e <= r);
+                        while edge < edges.len() && edges[edge] <= r {
+                            edge += 1;
+                        }
+                        while edge > 0 && edges[edge - 1] > r {
+                            edge -= 1;
+                        }
                         if (1..=bins.count()).contains(&edge) {
                             rings.whole((edge - 1) as u32, pixel, x > 0);
                         }
