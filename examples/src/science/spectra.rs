@@ -13,7 +13,7 @@ use candle_core::{Device, Tensor};
 use halocast::core::Rng;
 use halocast::models::{Model, SampleOptions};
 use halocast::stats::{fidelity, frechet_distance, wasserstein};
-use ndarray::{Array2, ArrayD, ArrayView2, s};
+use ndarray::{Array2, ArrayD, ArrayView2, Axis, s};
 use serde::{Deserialize, Serialize};
 
 use self::data::{PIXELS, Spectra};
@@ -55,6 +55,8 @@ pub struct SpectraOptions {
 pub struct SpectraRow {
     /// The model.
     pub model: String,
+    /// Samples that were no finite numbers, and are left out.
+    pub lost: usize,
     /// Numbers of its latent space; those of the spectrum where it is as large.
     pub latent: usize,
     /// Frechet distance of samples and unseen spectra in 24 broad bands of standardised flux.
@@ -103,9 +105,10 @@ impl SpectraFound {
         );
         let maybe = |v: Option<f64>| v.map_or("-".into(), |v| format!("{v:.3}"));
         for r in &self.rows {
+            let lost = if r.lost > 0 { format!(" ({} samples lost)", r.lost) } else { String::new() };
             let bound = if r.log_prob.is_some() && !r.exact { "> " } else { "" };
             text += &format!(
-                "| {} | {} | {:.3} | {:.2}, {:.2} | {:.3} | {bound}{} | {} | {} | {:.0} | {:.2} | {} |\n",
+                "| {}{lost} | {} | {:.3} | {:.2}, {:.2} | {:.3} | {bound}{} | {} | {} | {:.0} | {:.2} | {} |\n",
                 r.model,
                 r.latent,
                 r.frechet,
@@ -196,7 +199,13 @@ fn bands(rows: ArrayView2<'_, f32>) -> Array2<f64> {
 
 /// How samples compare with unseen spectra.
 fn compared(name: &str, drawn: ArrayView2<'_, f32>, test: ArrayView2<'_, f32>) -> Result<SpectraRow> {
-    ensure!(drawn.iter().all(|v| v.is_finite()), "{name}: a sample is not finite");
+    // An inverse of a flow may leave the floating-point numbers: such samples are counted, and cannot be compared.
+    let finite: Vec<usize> =
+        (0..drawn.nrows()).filter(|&i| drawn.row(i).iter().all(|v| v.is_finite())).collect();
+    ensure!(finite.len() > 2 * BANDS, "{name}: {} of {} samples are finite", finite.len(), drawn.nrows());
+    let lost = drawn.nrows() - finite.len();
+    let drawn = drawn.select(Axis(0), &finite);
+    let drawn = drawn.view();
     let (a, b) = (bands(test), bands(drawn));
     let shared = fidelity(a.view(), b.view(), 5)?;
     let column = |rows: ArrayView2<'_, f32>, i: usize| {
@@ -207,6 +216,7 @@ fn compared(name: &str, drawn: ArrayView2<'_, f32>, test: ArrayView2<'_, f32>) -
         .collect::<Result<Vec<f64>>>()?;
     Ok(SpectraRow {
         model: name.into(),
+        lost,
         latent: PIXELS,
         frechet: frechet_distance(a.view(), b.view())?,
         precision_recall: [shared.precision, shared.recall],
