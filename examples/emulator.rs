@@ -11,13 +11,25 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use halocast::core::write_whole;
-use halocast_examples::console::{self, say};
+use halocast_examples::console;
+use halocast_examples::science::StudyArguments;
 use halocast_examples::science::emulator::{EmulatorOptions, emulator};
 
 // Tensors come and go by the million bytes: an allocator that keeps them saves the page faults.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What `--full` changes.
+const FULL: [&str; 8] = [
+    "data.make.simulations=1000",
+    "data.make.grid=64",
+    "data.make.universe.particles=64",
+    "model.size=[64, 64]",
+    "model.timesteps=2000",
+    "model.unet.dim=64",
+    "model.unet.dim_mults=[1, 2, 4, 8]",
+    "train.iterations=60000",
+];
 
 #[derive(Parser)]
 #[command(
@@ -27,52 +39,19 @@ struct Arguments {
     /// The configuration.
     #[arg(long, default_value = "examples/configs/emulator.toml")]
     config: PathBuf,
-    /// Changes to it, such as `train.iterations=600`.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    changes: Vec<String>,
-    /// Maps of 64 pixels of 1000 simulations of 64^3 particles, and the model of the paper.
-    #[arg(long)]
-    full: bool,
-    /// Where sets, runs, samples and figures lie.
-    #[arg(long, default_value = "emulator-out")]
-    out: PathBuf,
-    /// Write the numbers to this file as JSON.
-    #[arg(long)]
-    json: Option<PathBuf>,
-    /// cpu, cuda or metal.
-    #[arg(long, default_value = "cpu")]
-    device: String,
-    /// Number of threads; 0 for one a core.
-    #[arg(long, default_value_t = 0)]
-    threads: usize,
+    #[command(flatten)]
+    study: StudyArguments,
 }
 
 fn main() -> ExitCode {
-    console::main(|mut a: Arguments| {
-        console::set_threads(a.threads)?;
-        if a.full {
-            let full = [
-                "data.make.simulations=1000",
-                "data.make.grid=64",
-                "data.make.universe.particles=64",
-                "model.size=[64, 64]",
-                "model.timesteps=2000",
-                "model.unet.dim=64",
-                "model.unet.dim_mults=[1, 2, 4, 8]",
-                "train.iterations=60000",
-            ];
-            a.changes.splice(0..0, full.map(String::from));
-        }
+    console::main(|a: Arguments| {
+        let device = a.study.begin()?;
         let found = emulator(&EmulatorOptions {
             config: a.config,
-            changes: a.changes,
-            out: a.out,
-            device: console::device(&a.device)?,
+            changes: a.study.changes(&FULL),
+            out: a.study.out.clone(),
+            device,
         })?;
-        say(found.table());
-        if let Some(path) = &a.json {
-            write_whole(path, |w| Ok(serde_json::to_writer_pretty(w, &found)?))?;
-        }
-        Ok(())
+        a.study.end(found.table(), &found)
     })
 }

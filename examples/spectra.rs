@@ -11,13 +11,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use halocast::core::write_whole;
-use halocast_examples::console::{self, say};
+use halocast_examples::console;
+use halocast_examples::science::StudyArguments;
 use halocast_examples::science::spectra::{SpectraOptions, spectra};
 
 // Tensors come and go by the million bytes: an allocator that keeps them saves the page faults.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What `--full` changes.
+const FULL: [&str; 1] = ["train.iterations=30000"];
 
 #[derive(Parser)]
 #[command(
@@ -27,55 +30,31 @@ struct Arguments {
     /// Spectra of the Sloan Digital Sky Survey whose redshift is inferred.
     #[arg(long, num_args = 1.., value_name = "FILE")]
     sdss: Vec<PathBuf>,
-    /// Mock spectra to make, of which a tenth is never learned from.
+    /// Mock spectra to make, of which a tenth is never learned from; ten times as many with `--full`.
     #[arg(long, default_value_t = 6000)]
     count: usize,
     /// The folder of configurations.
     #[arg(long, default_value = "examples/configs/spectra")]
     configs: PathBuf,
-    /// Changes to all of them, such as `train.iterations=600`.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    changes: Vec<String>,
-    /// Ten times as many spectra and steps.
-    #[arg(long)]
-    full: bool,
-    /// Where spectra, runs and figures lie.
-    #[arg(long, default_value = "spectra-out")]
-    out: PathBuf,
     /// Seed of everything random.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Write the numbers to this file as JSON.
-    #[arg(long)]
-    json: Option<PathBuf>,
-    /// cpu, cuda or metal.
-    #[arg(long, default_value = "cpu")]
-    device: String,
-    /// Number of threads; 0 for one a core.
-    #[arg(long, default_value_t = 0)]
-    threads: usize,
+    #[command(flatten)]
+    study: StudyArguments,
 }
 
 fn main() -> ExitCode {
-    console::main(|mut a: Arguments| {
-        console::set_threads(a.threads)?;
-        if a.full {
-            a.count *= 10;
-            a.changes.insert(0, "train.iterations=30000".into());
-        }
+    console::main(|a: Arguments| {
+        let device = a.study.begin()?;
         let found = spectra(&SpectraOptions {
             configs: a.configs,
-            changes: a.changes,
-            count: a.count,
+            changes: a.study.changes(&FULL),
+            count: if a.study.full { 10 * a.count } else { a.count },
             sdss: a.sdss,
-            out: a.out,
+            out: a.study.out.clone(),
             seed: a.seed,
-            device: console::device(&a.device)?,
+            device,
         })?;
-        say(found.table());
-        if let Some(path) = &a.json {
-            write_whole(path, |w| Ok(serde_json::to_writer_pretty(w, &found)?))?;
-        }
-        Ok(())
+        a.study.end(found.table(), &found)
     })
 }

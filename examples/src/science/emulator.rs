@@ -6,16 +6,17 @@ use anyhow::{Context, Result, ensure};
 use candle_core::Device;
 use halocast::core::{Batch, Dataset, Map, Rng, write_whole};
 use halocast::data::{read_npy_f32, write_npy};
-use halocast::models::{CondSpec, Model, ModelConfig, SampleOptions};
+use halocast::models::{CondSpec, ModelConfig, SampleOptions};
 use halocast::stats::{PowerConvention, power_spectrum};
-use ndarray::{Array2, ArrayD, Axis};
+use ndarray::{ArrayD, Axis};
 use plotters::style::RGBColor;
 use serde::{Deserialize, Serialize};
 
+use super::study::{mean_error, to_array, to_maps, trained};
 use crate::chart::{Axes, Line, SAMPLES, TRUTH, chart};
-use crate::console::{bar, peak_rss_mb, say};
+use crate::console::{bar, peak_rss_mb};
 use crate::picture::{Picture, Scale};
-use crate::train::{DataConfig, Examples, RunConfig, TrainOptions, train};
+use crate::train::{DataConfig, Examples, RunConfig};
 
 /// Samples drawn together.
 const BATCH: usize = 30;
@@ -143,7 +144,7 @@ pub fn emulator(options: &EmulatorOptions) -> Result<Emulated> {
         let theirs = distances(predicted, &truth);
         let closer = ours.iter().zip(&theirs).filter(|(a, b)| a[0] < b[0]).count();
         let [(density, density_error), (logarithm, logarithm_error)] =
-            [0, 1].map(|k| moments(theirs.iter().map(|d| d[k])));
+            [0, 1].map(|k| mean_error(theirs.iter().map(|d| d[k])));
         let beaten = (i > 0).then(|| closer as f64 / ours.len() as f64);
         PowerError { name: (*name).into(), density, density_error, logarithm, logarithm_error, beaten }
     });
@@ -197,14 +198,11 @@ fn draw(
     rows: Option<Vec<Vec<f32>>>,
     options: &EmulatorOptions,
 ) -> Result<(ArrayD<f32>, f64)> {
-    say(format!("== {name}"));
     let folder = options.out.join(name);
-    let run = TrainOptions { out: folder.clone(), device: options.device.clone(), show: true };
-    let trained = train(config, examples, &run)?;
-    let path = folder.join(format!("samples-{:08}.npy", trained.step));
+    let found = trained(name, config, examples, &folder, &options.device)?;
+    let path = folder.join(format!("samples-{:08}.npy", found.step));
     if !path.exists() {
-        let (_, model) = Model::load(&trained.checkpoint, &options.device)?;
-        let model = model.generative().context("a model that draws no samples")?;
+        let model = found.model.generative().context("a model that draws no samples")?;
         let sampler = match &config.sampler {
             Some(value) => serde_json::from_value(value.clone()).context("sampler")?,
             None => Default::default(),
@@ -226,12 +224,10 @@ fn draw(
         };
         let mut rng = Rng::new(config.train.seed).split_named("emulator");
         let drawn = model.sample(n, cond.as_ref(), &sampling, &mut rng)?;
-        let shape = drawn.dims().to_vec();
-        let values = ArrayD::from_shape_vec(shape, drawn.flatten_all()?.to_vec1::<f32>()?)?;
-        write_npy(&path, &values)?;
+        write_npy(&path, &to_array(&drawn)?)?;
         progress.finish();
     }
-    Ok((read_npy_f32(&path)?, trained.seconds))
+    Ok((read_npy_f32(&path)?, found.seconds))
 }
 
 /// P(k) of the overdensity, and of the natural logarithm.
@@ -258,13 +254,7 @@ fn spectra(values: &ArrayD<f32>, examples: &Examples) -> Result<Spectra> {
 fn maps(values: &ArrayD<f32>, examples: &Examples) -> Result<Vec<Map>> {
     let axis = examples.scales.fields.first().context("no field")?;
     let side = examples.scales.box_side.unwrap_or(1.0);
-    values
-        .axis_iter(Axis(0))
-        .map(|map| {
-            let plane: Array2<f32> = map.index_axis(Axis(0), 0).to_owned().into_dimensionality()?;
-            Ok(Map::square(&axis.name, plane.mapv(|v| axis.transform.inverse(v)), side))
-        })
-        .collect()
+    to_maps(values, &axis.name, side, |v| axis.transform.inverse(v))
 }
 
 /// The mean over k of |ln P / P_truth|, of both spectra of each vector.
@@ -275,14 +265,6 @@ fn distances(predicted: &[Spectra], truth: &[Spectra]) -> Vec<[f64; 2]> {
         pairs.iter().sum::<f64>() / pairs.len().max(1) as f64
     };
     predicted.iter().zip(truth).map(|(a, b)| [0, 1].map(|k| distance(&a[k], &b[k]))).collect()
-}
-
-/// The mean and its standard error.
-fn moments(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
-    let n = values.clone().count() as f64;
-    let mean = values.clone().sum::<f64>() / n;
-    let variance = values.map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
-    (mean, (variance / n).sqrt())
 }
 
 /// Truth above two samples for six vectors, from the least power to the most.
@@ -330,7 +312,7 @@ fn chart_of_ratios(
         .map(|(_, predicted)| {
             let at = |j: usize| {
                 let ratios = predicted.iter().zip(truth).map(move |(a, b)| (a[0][j] / b[0][j]).ln());
-                let (mean, error) = moments(ratios);
+                let (mean, error) = mean_error(ratios);
                 (mean, error * (truth.len() as f64).sqrt())
             };
             (0..k.len()).map(at).unzip()

@@ -14,6 +14,8 @@ use crate::train::{Examples, RunConfig, TrainOptions, train};
 /// A trained model, and what it took.
 pub(super) struct Trained {
     pub model: Model,
+    /// The steps that it learned for.
+    pub step: u64,
     /// Seconds of training.
     pub seconds: f64,
     /// Numbers in its weights.
@@ -32,7 +34,7 @@ pub(super) fn trained(
     let run = TrainOptions { out: folder.to_path_buf(), device: device.clone(), show: false };
     let done = train(config, examples, &run)?;
     let (_, model) = Model::load(&done.checkpoint, device)?;
-    Ok(Trained { model, seconds: done.seconds, parameters: done.parameters })
+    Ok(Trained { model, step: done.step, seconds: done.seconds, parameters: done.parameters })
 }
 
 /// Maps as a tensor `[n, 1, y, x]`.
