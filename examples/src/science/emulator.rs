@@ -12,7 +12,7 @@ use ndarray::{ArrayD, Axis};
 use plotters::style::RGBColor;
 use serde::{Deserialize, Serialize};
 
-use super::study::{mean_error, to_array, to_maps, trained};
+use super::study::{mean_error, sampler, to_array, to_maps, trained};
 use crate::chart::{Axes, Line, SAMPLES, TRUTH, chart};
 use crate::console::{bar, peak_rss_mb};
 use crate::picture::{Picture, Scale};
@@ -203,10 +203,7 @@ fn draw(
     let path = folder.join(format!("samples-{:08}.npy", found.step));
     if !path.exists() {
         let model = found.model.generative().context("a model that draws no samples")?;
-        let sampler = match &config.sampler {
-            Some(value) => serde_json::from_value(value.clone()).context("sampler")?,
-            None => Default::default(),
-        };
+        let sampler = sampler(config)?;
         let n = rows.as_ref().map_or(300, Vec::len);
         let progress = bar("sampling", 0);
         let tick = |done: u64, total: u64| {

@@ -21,7 +21,7 @@ use self::figures::Figures;
 use self::latent::Latents;
 pub use self::redshift::{RealRedshift, Redshifts};
 use super::gaussian::Gaussian;
-use super::study::{to_array, trained};
+use super::study::{sampler, to_array, trained};
 use crate::console::peak_rss_mb;
 use crate::train::{DataConfig, Examples, RunConfig};
 
@@ -149,12 +149,11 @@ pub fn spectra(options: &SpectraOptions) -> Result<SpectraFound> {
         let examples = Examples::new(&config.data, options.seed)?;
         let found = trained(name, &config, &examples, &options.out.join(name), &options.device)?;
         let mut rng = Rng::new(options.seed).split_named(name);
+        let sampling = SampleOptions { sampler: sampler(&config)?, ..Default::default() };
         let latents = Latents::of(&found.model, train, &options.device)?;
         let start = Instant::now();
         let drawn = match (found.model.generative(), &latents) {
-            (Some(model), _) => {
-                by_rows(&to_array(&model.sample(SAMPLES, None, &SampleOptions::default(), &mut rng)?)?)?
-            }
+            (Some(model), _) => by_rows(&to_array(&model.sample(SAMPLES, None, &sampling, &mut rng)?)?)?,
             // An autoencoder draws nothing: a Gaussian of its latents does.
             (None, Some(latents)) => latents.draw(SAMPLES, &mut rng)?,
             (None, None) => bail!("{}: a model that draws no samples", path.display()),

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use halocast::core::Map;
 use halocast::models::Model;
+use halocast::models::diffusion::Sampler;
 use ndarray::{Array2, ArrayD, Axis, IxDyn};
 
 use crate::console::say;
@@ -35,6 +36,14 @@ pub(super) fn trained(
     let done = train(config, examples, &run)?;
     let (_, model) = Model::load(&done.checkpoint, device)?;
     Ok(Trained { model, step: done.step, seconds: done.seconds, parameters: done.parameters })
+}
+
+/// The sampler that a configuration names, or the model's own.
+pub(super) fn sampler(config: &RunConfig) -> Result<Sampler> {
+    match &config.sampler {
+        Some(value) => serde_json::from_value(value.clone()).context("sampler"),
+        None => Ok(Sampler::default()),
+    }
 }
 
 /// Maps as a tensor `[n, 1, y, x]`.
