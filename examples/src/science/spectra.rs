@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Result, bail, ensure};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use halocast::core::Rng;
 use halocast::models::{Model, SampleOptions};
 use halocast::stats::{fidelity, frechet_distance, wasserstein};
@@ -260,8 +260,8 @@ fn likelihood(
         (None, Some(model)) => (model.bound(&x, None, 16, rng)?, false),
         (None, None) => return Ok((None, false)),
     };
-    let values: Vec<f32> = values.to_vec1()?;
-    Ok((Some(values.iter().map(|&v| f64::from(v)).sum::<f64>() / (values.len() * PIXELS) as f64), exact))
+    let values: Vec<f64> = values.to_dtype(DType::F64)?.to_vec1()?;
+    Ok((Some(values.iter().sum::<f64>() / (values.len() * PIXELS) as f64), exact))
 }
 
 /// Rows as events of a shape.
